@@ -1,0 +1,1 @@
+"""How Siyu is run: the embedded stack, images and manifests."""

@@ -1,0 +1,1 @@
+"""The embedded stack: a real broker and a real ClickHouse without containers."""

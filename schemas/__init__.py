@@ -1,0 +1,1 @@
+"""Contracts: what crosses a process boundary, each defined once."""

@@ -1,0 +1,86 @@
+"""Settings: the one place that reads the environment.
+
+Order of sources: ``SIYU_*`` variables, then ``$SIYU_HOME/stack.json`` (what `siyu up`
+started) and ``$SIYU_HOME/secrets.json`` (made once by `siyu up`), then the defaults.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+
+
+def home() -> Path:
+    """Return the folder of data, logs and pid files: ``SIYU_HOME``, else ``.siyu``."""
+    return Path(os.environ.get("SIYU_HOME") or ROOT / ".siyu").resolve()
+
+
+class _HomeFiles(PydanticBaseSettingsSource):
+    """Values of the JSON files that `siyu up` leaves in the home folder."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:  # noqa: ANN401, ARG002 - pydantic-settings' signature
+        return None, field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for name in ("stack.json", "secrets.json"):
+            path = home() / name
+            if path.is_file():
+                values |= json.loads(path.read_text("utf-8"))
+        return {key: values[key] for key in values.keys() & Settings.model_fields.keys()}
+
+
+class Settings(BaseSettings):
+    """Every knob, with its unit in its name."""
+
+    model_config = SettingsConfigDict(env_prefix="SIYU_", extra="ignore", frozen=True)
+
+    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers")
+    kafka_transactions: bool = Field(True, description="false: no exactly-once guarantee")
+    partitions: int = Field(4, description="partitions of each topic, when created")
+    replication: int = Field(1, description="replicas of each topic, when created")
+    clickhouse: str = Field("clickhouse://default@127.0.0.1:9000/siyu", description="native URL")
+
+    sources: Path = Field(ROOT / "deploy/local/sources.yaml", description="who may send")
+    rulebook: Path = Field(ROOT / "deploy/rulebook", description="folder of tags and rules")
+    pii_key: SecretStr = Field(
+        SecretStr(""), description="key of the HMAC over phones and e-mails; siyu up makes one"
+    )
+
+    collect_host: str = "127.0.0.1"
+    collect_port: int = 8787
+    collect_max_body_bytes: int = Field(1024 * 1024, description="compressed or plain, as sent")
+    collect_max_inflated_bytes: int = Field(4 * 1024 * 1024, description="after gunzip")
+    collect_max_in_flight_bytes: int = Field(64 * 1024 * 1024, description="over it: 503")
+
+    worker_batch_records: int = Field(2000, description="records handed to an agent at once")
+    worker_pending_records: int = Field(20_000, description="uncommitted outputs per partition")
+    worker_session_timeout_s: float = 10.0
+    timer_settle_ms: int = Field(
+        3000, description="a timer fires this long after the event that set it, at the earliest"
+    )
+
+    webhook_url: str | None = Field(None, description="where the webhook channel posts touches")
+    webhook_secret: SecretStr = SecretStr("")
+    deliver_timeout_s: float = 5.0
+    deliver_max_attempts: int = 5
+
+    land_max_rows: int = Field(50_000, description="rows of one insert, at most")
+    land_max_delay_ms: int = Field(500, description="how long a row waits for others")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic-settings' signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - as above
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Put the files of the home folder after the environment."""
+        return init_settings, env_settings, _HomeFiles(settings_cls)

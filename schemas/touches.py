@@ -1,0 +1,86 @@
+"""What the engine says and what became of it: tag changes, decisions, touches, receipts."""
+
+from typing import Any, Literal
+
+import msgspec
+
+Outcome = Literal["sent", "suppressed", "holdout", "exited"]
+# unknown: the sender crashed or timed out after the call went out; never sent again by itself.
+DeliveryStatus = Literal["sent", "failed", "unknown"]
+
+
+class TagChange(msgspec.Struct, rename="camel", kw_only=True):
+    """A tag of a user took another value; ``None`` is absence (not yet set, or expired).
+
+    ``message_id`` is the event that moved it, empty where time alone did.
+    """
+
+    change_id: str
+    user: str
+    tag: str
+    before: Any
+    after: Any
+    time_ms: int
+    message_id: str = ""
+
+
+class Decision(msgspec.Struct, rename="camel", kw_only=True):
+    """One evaluation of a rule that got past its trigger, also when nothing was sent.
+
+    ``decision_id`` is derived from (rule, version, user, trigger): a replay makes the
+    same. ``trigger`` is the message id of the event, ``trigger_kind`` the rule's trigger.
+    ``tags`` are the values that the audience read; ``trace`` the conditions, in order.
+    """
+
+    decision_id: str
+    rule: str
+    rule_version: str
+    user: str
+    outcome: Outcome
+    reason: str
+    time_ms: int
+    trigger_kind: str
+    trigger: str
+    touch_id: str = ""
+    variant: str = ""
+    tags: dict[str, Any] = {}
+    trace: list[dict[str, Any]] = []
+
+
+class Touch(msgspec.Struct, rename="camel", kw_only=True):
+    """A message to send: deterministic id, whom, over which channels in order of wish."""
+
+    touch_id: str
+    rule: str
+    rule_version: str
+    user: str
+    via: list[str]
+    template: str
+    time_ms: int
+    variant: str = ""
+    identities: dict[str, str] = {}
+    properties: dict[str, Any] = {}
+
+
+class Receipt(msgspec.Struct, rename="camel", kw_only=True):
+    """What became of a touch on its channel; ``code`` is the channel's own answer."""
+
+    touch_id: str
+    rule: str
+    rule_version: str
+    user: str
+    channel: str
+    template: str
+    status: DeliveryStatus
+    attempts: int
+    time_ms: int
+    variant: str = ""
+    code: str = ""
+    detail: str = ""
+
+
+encode = msgspec.json.Encoder().encode
+decode_touch = msgspec.json.Decoder(Touch).decode
+decode_decision = msgspec.json.Decoder(Decision).decode
+decode_tag_change = msgspec.json.Decoder(TagChange).decode
+decode_receipt = msgspec.json.Decoder(Receipt).decode

@@ -1,0 +1,1 @@
+"""Where results go: ClickHouse and the touch channels."""

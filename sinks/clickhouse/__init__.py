@@ -1,0 +1,1 @@
+"""The landing of events, tags, decisions and receipts in ClickHouse."""

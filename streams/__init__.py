@@ -1,0 +1,1 @@
+"""The stream processors, from the HTTP edge to the Faust agents."""

@@ -1,0 +1,1 @@
+"""The pure engine: no I/O, no clock, no Faust."""

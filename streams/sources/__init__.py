@@ -1,0 +1,1 @@
+"""The HTTP edge: every front door that events come through."""
