@@ -7,7 +7,7 @@ started) and ``$SIYU_HOME/secrets.json`` (made once by `siyu up`), then the defa
 import json
 import os
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -84,3 +84,15 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Put the files of the home folder after the environment."""
         return init_settings, env_settings, _HomeFiles(settings_cls)
+
+
+class StackSettings(BaseSettings):
+    """What the embedded stack is told from outside: parts to use instead of its own."""
+
+    model_config = SettingsConfigDict(env_prefix="SIYU_", extra="ignore", frozen=True)
+
+    kafka: str | None = Field(None, description="use this broker instead of the embedded one")
+    kafka_transactions: bool = Field(True, description="false: that broker has no transactions")
+    clickhouse: str | None = Field(None, description="use this ClickHouse (native URL) instead")
+    broker: Literal["auto", "kafka", "tansu"] = Field("auto", description="which one to embed")
+    cache: Path = Field(ROOT / ".siyu/cache", description="jars and engines, fetched once")
