@@ -20,6 +20,8 @@ _PRESETS: Final = {
     "page_viewed": "$MPViewScreen",
     "content_shared": "$MPShare",
 }
+# An openid is one account's: the mini-program's is not the official account's.
+MINI_APPID: Final = "wx51a0c0ffee51a0c0"
 _RETRY_MS: Final = 5000  # WeChat asks again when 5 s brought no answer
 
 
@@ -65,23 +67,23 @@ class Callback:
 Message = AppCall | MiniEvent | MiniBody | Callback
 
 
-def messages(*, users: int, seed: int, now_ms: int, appid: str) -> list[Message]:
+def messages(*, users: int, seed: int, now_ms: int) -> list[Message]:
     """Return the day's messages in time order, flaws included, each kind at least once."""
     day = steps(users=users, seed=seed, now_ms=now_ms)
-    good = [message(step, appid) for step in day]
+    good = [message(step) for step in day]
     rng = random.Random(f"{seed}/flaws")  # noqa: S311 - a seeded day, not a secret
     flawed: list[Message] = []
     for _ in range(max(1, users // 50)):
-        flawed.extend(_flaws(rng, day, appid))
+        flawed.extend(_flaws(rng, day))
     return sorted([*good, *flawed], key=lambda sent: sent.time_ms)
 
 
-def message(step: Step, appid: str, *, fate: Fate = "lands") -> Message:
+def message(step: Step, *, fate: Fate = "lands") -> Message:
     """Return what the step's door sends for it."""
     if step.door == "app":
         return _app_call(step, fate)
     if step.door == "mini":
-        return MiniEvent(step.time_ms, fate, step.session, _sensors_event(step, appid))
+        return MiniEvent(step.time_ms, fate, step.session, _sensors_event(step))
     return Callback(step.time_ms, fate, _xml(step))
 
 
@@ -106,11 +108,11 @@ def _app_call(step: Step, fate: Fate) -> AppCall:
     return AppCall(step.time_ms, fate, "track", arguments | track)
 
 
-def _sensors_event(step: Step, appid: str) -> dict[str, Any]:
+def _sensors_event(step: Step) -> dict[str, Any]:
     shopper = step.shopper
     identities = {
         "$identity_mp_id": shopper.device,
-        f"$identity_mp_{appid}_openid": shopper.openid,
+        f"$identity_mp_{MINI_APPID}_openid": shopper.mini_openid,
     }
     if shopper.logged_in_mini:
         identities["$identity_login_id"] = shopper.user_id
@@ -122,7 +124,7 @@ def _sensors_event(step: Step, appid: str) -> dict[str, Any]:
     if step.name == "content_shared":
         properties |= {"$share_depth": 1, "$share_distinct_id": shopper.device}
     return {
-        "distinct_id": shopper.user_id if shopper.logged_in_mini else shopper.openid,
+        "distinct_id": shopper.user_id if shopper.logged_in_mini else shopper.mini_openid,
         "anonymous_id": shopper.device,
         "identities": identities,
         "type": "track",
@@ -159,7 +161,7 @@ def _push(event: str, key: str) -> str:
     return "<MsgType>event</MsgType>" + _tag("Event", event) + _tag("EventKey", key)
 
 
-def _flaws(rng: random.Random, day: list[Step], appid: str) -> Iterator[Message]:
+def _flaws(rng: random.Random, day: list[Step]) -> Iterator[Message]:
     """Yield one message of each flaw, made from random good steps of the day."""
 
     def pick(like: Callable[[Step], bool], key: str) -> Step:
@@ -171,20 +173,20 @@ def _flaws(rng: random.Random, day: list[Step], appid: str) -> Iterator[Message]
 
     # A client that retries although its first try went through: same message id.
     again = rng.choice([step for step in day if step.door == "app"])
-    yield replace(message(again, appid, fate="rejected"), time_ms=again.time_ms + 1000)
+    yield replace(message(again, fate="rejected"), time_ms=again.time_ms + 1000)
     asked = rng.choice([step for step in day if step.door == "account"])
-    yield replace(message(asked, appid, fate="rejected"), time_ms=asked.time_ms + _RETRY_MS)
+    yield replace(message(asked, fate="rejected"), time_ms=asked.time_ms + _RETRY_MS)
     # Properties of the wrong type, and a text that no store takes.
     for door, wrong in (("app", "sixty yuan"), ("mini", {"yuan": 60})):
         step = view(door)
         spoilt = replace(step, properties=step.properties | {"price": wrong})
-        yield message(spoilt, appid, fate="rejected")
+        yield message(spoilt, fate="rejected")
     step = view("app")
     null = replace(step, name="search_performed", properties={"query": "sun\0screen"})
-    yield message(null, appid, fate="rejected")
+    yield message(null, fate="rejected")
     # An event about nobody.
     step = view("mini")
-    nobody = _sensors_event(step, appid) | {"distinct_id": "", "anonymous_id": "", "identities": {}}
+    nobody = _sensors_event(step) | {"distinct_id": "", "anonymous_id": "", "identities": {}}
     yield MiniEvent(step.time_ms, "rejected", step.session, nobody)
     # Bodies that cannot be read, and a caller who is not WeChat.
     noise = f"{rng.getrandbits(64):016x}".encode()

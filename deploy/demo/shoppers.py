@@ -49,6 +49,7 @@ class Shopper:
     user_id: str
     device: str
     openid: str
+    mini_openid: str
     phone: str
     city: str
     category: str
@@ -119,6 +120,7 @@ def _shopper(number: int, rng: random.Random) -> Shopper:
         user_id=f"u{10_000 + number}",
         device=f"{rng.getrandbits(64):016x}",
         openid=f"o{rng.getrandbits(108):027x}",
+        mini_openid=f"o{rng.getrandbits(108):027x}",
         phone=f"138{rng.randrange(10**8):08d}",
         city=rng.choice(_CITIES),
         category=rng.choice(list(CATEGORIES)),

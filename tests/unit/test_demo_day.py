@@ -17,7 +17,7 @@ APPID = "wx0123456789abcdef"
 
 
 def day(users: int = 60, seed: int = 7, now_ms: int = NOW_MS) -> list[Message]:
-    return messages(users=users, seed=seed, now_ms=now_ms, appid=APPID)
+    return messages(users=users, seed=seed, now_ms=now_ms)
 
 
 def test_the_same_seed_makes_the_same_day() -> None:
