@@ -69,6 +69,8 @@ class Settings(BaseSettings):
     webhook_secret: SecretStr = SecretStr("")
     deliver_timeout_s: float = 5.0
     deliver_max_attempts: int = 5
+    deliver_backoff_s: float = Field(0.5, description="first pause between attempts; doubles")
+    deliver_concurrency: int = Field(64, description="calls at a time to one provider")
 
     land_max_rows: int = Field(50_000, description="rows of one insert, at most")
     land_max_delay_ms: int = Field(500, description="how long a row waits for others")
