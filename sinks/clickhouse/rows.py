@@ -1,0 +1,148 @@
+"""Records into blocks: a pure function, so a range rebuilt after a crash makes the same bytes.
+
+A block is a contiguous range of one Kafka partition. It becomes one part for each month
+of ``_logged_at`` (nearly always one), because an insert into one ClickHouse partition is
+atomic and one into several is not. Each part has its own deduplication token, made of the
+range, so the engine drops it when it comes again.
+"""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from schemas.rejects import Reject, rejected
+from sinks.clickhouse.tables import BY_TOPIC, REJECTS, Table, Values
+
+_HOUR_MS: Final = 3_600_000
+# A record's own time comes from its producer: keep a wild one inside what DateTime64 holds.
+_EARLIEST_MS: Final = 0
+_LATEST_MS: Final = 10_413_791_999_999
+
+
+class Record(Protocol):
+    """What the lander uses of a Kafka record; ``timestamp`` is epoch milliseconds."""
+
+    @property
+    def offset(self) -> int: ...  # noqa: D102 - Kafka's own names
+    @property
+    def timestamp(self) -> int: ...  # noqa: D102 - as above
+    @property
+    def value(self) -> bytes | None: ...  # noqa: D102 - as above
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A contiguous run of offsets of one partition; ``digest`` covers its records."""
+
+    topic: str
+    partition: int
+    first: int
+    last: int
+    n: int
+    digest: str
+
+    def token(self) -> str:
+        """Return the deduplication token: the range names the rows, exactly.
+
+        The digest tells a topic that was deleted and made again from its predecessor.
+        """
+        return f"{self.topic}:{self.partition}:{self.first}-{self.last}:{self.digest[:16]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one INSERT carries: columns of equal length for one ClickHouse partition."""
+
+    table: Table
+    token: str
+    columns: tuple[Sequence[Any], ...]
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return len(self.columns[-1])
+
+
+def span_of(topic: str, partition: int, records: Sequence[Record]) -> Span:
+    """Return the range that ``records`` (not empty, in order of offset) cover."""
+    digest = hashlib.sha256()
+    for record in records:
+        value = record.value or b""
+        digest.update(b"%d:%d:%d:" % (record.offset, record.timestamp, len(value)))
+        digest.update(value)
+    return Span(
+        topic, partition, records[0].offset, records[-1].offset, len(records), digest.hexdigest()
+    )
+
+
+def build_parts(span: Span, records: Sequence[Record]) -> list[Part]:
+    """Return the inserts of a block: its rows by month, and what cannot be read as rejects."""
+    table = BY_TOPIC[span.topic]
+    rows: dict[str, list[Values]] = defaultdict(list)
+    refused: dict[str, list[Values]] = defaultdict(list)
+    for record in records:
+        logged_ms = min(max(record.timestamp, _EARLIEST_MS), _LATEST_MS)
+        month = _month(logged_ms // _HOUR_MS)
+        tail = (span.partition, record.offset, logged_ms)
+        try:
+            row = table.values(table.decode(record.value or b""))
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as bad:
+            row = _refused_values(span.topic, "undecodable", str(bad), record.value or b"")
+            refused[month].append((*row, *tail))
+        else:
+            rows[month].append((*row, *tail))
+    token = span.token()
+    parts = [
+        Part(table, f"{token}/{month}", _columns(table, rows[month])) for month in sorted(rows)
+    ]
+    return parts + [
+        Part(REJECTS, f"{token}/land/{month}", _columns(REJECTS, refused[month]))
+        for month in sorted(refused)
+    ]
+
+
+def reject_part(span: Span, record: Record, problem: str) -> Part:
+    """Return the insert that sets aside one record whose row ClickHouse will not take."""
+    logged_ms = min(max(record.timestamp, _EARLIEST_MS), _LATEST_MS)
+    row = _refused_values(span.topic, "uninsertable", problem, record.value or b"")
+    values = (*row, span.partition, record.offset, logged_ms)
+    token = f"{span.topic}:{span.partition}:{record.offset}/refused"
+    return Part(REJECTS, token, _columns(REJECTS, [values]))
+
+
+def _refused_values(topic: str, reason: str, problem: str, body: bytes) -> Values:
+    reject = rejected(Reject(stage="land", reason=reason, detail=problem), None, body)
+    return (*REJECTS.values(reject)[:-1], topic)
+
+
+def _columns(table: Table, rows: Sequence[Values]) -> tuple[Sequence[Any], ...]:
+    """Return the rows turned by 90 degrees, in the forms that the driver writes."""
+    return tuple(
+        _convert(table, name)(values)
+        for name, values in zip(table.columns, zip(*rows, strict=True), strict=True)
+    )
+
+
+def _convert(table: Table, column: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    if column in table.json_columns:
+        return _texts
+    return _filled if column in table.text_columns else tuple
+
+
+def _texts(raws: Sequence[msgspec.Raw]) -> Sequence[bytes]:
+    return tuple(map(bytes, raws))
+
+
+def _filled(values: Sequence[str | None]) -> Sequence[str]:
+    return tuple(value or "" for value in values)
+
+
+# Thousands of records share an hour: the calendar is asked once for each.
+@lru_cache(maxsize=4096)
+def _month(hour: int) -> str:
+    return datetime.fromtimestamp(hour * 3600, UTC).strftime("%Y%m")
