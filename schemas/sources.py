@@ -20,12 +20,16 @@ class WriteKey(BaseModel):
 
 
 class WeChatAccount(BaseModel):
-    """One official account: its callback token and AES keys, newest first (rotation)."""
+    """One official account: its callback token and AES keys, newest first (rotation).
+
+    ``aes_only`` refuses plain messages: their signature does not cover the body.
+    """
 
     model_config = ConfigDict(extra="forbid")
     name: str
     token: SecretStr
     aes_keys: list[SecretStr] = []
+    aes_only: bool = False
 
 
 class Sources(BaseModel):
