@@ -1,0 +1,43 @@
+"""The worker, composed: reads top to bottom as the flow of an event."""
+
+from typing import Final
+
+from schemas.settings import Settings
+from schemas.topics import ENGAGE_STATE, EVENTS, INGEST_STATE, RAW
+from streams.agents.engage import Engage
+from streams.agents.ingest import Ingest
+from streams.core.engine import Engine
+from streams.core.rulebook import load_rulebook
+from streams.core.validate import Validator
+from streams.runtime.worker import Agent, FaustWorker
+
+GROUP: Final = "siyu-worker"
+
+
+def new_worker(settings: Settings) -> FaustWorker:
+    """Return the worker of the whole flow; raises ``ConfigInvalid`` for a faulty rulebook."""
+    rulebook = load_rulebook(settings.rulebook)
+    ingest = Ingest(Validator(settings.pii_key.get_secret_value().encode()))
+    engage = Engage(Engine(rulebook, settle_ms=settings.timer_settle_ms))
+    return FaustWorker(
+        settings,
+        GROUP,
+        [
+            # events.raw -> events, events.rejected
+            Agent(
+                "ingest",
+                source=RAW,
+                state=INGEST_STATE,
+                process=ingest.process,
+                outputs=(EVENTS.name,),
+            ),
+            # events -> tags, decisions, touches
+            Agent(
+                "engage",
+                source=EVENTS,
+                state=ENGAGE_STATE,
+                process=engage.process,
+                wake=engage.wake,
+            ),
+        ],
+    )

@@ -1,0 +1,249 @@
+"""One input partition of one agent: state, outputs, and the transaction that binds them.
+
+While one transaction commits, the next batches are processed and their outputs
+gather; so a transaction covers as much as came in meanwhile. Order inside it:
+touches are acked first, then outputs and changed state, then the input offset.
+A second process that opens the same lane fences this one (same transactional id).
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+import structlog
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from schemas.crash import crash_point
+from schemas.errors import BrokerUnavailable, Fenced, SiyuError
+from schemas.settings import Settings
+from streams.agents.ports import Batch, Record
+from streams.runtime.producers import Output, new_producer, partition_of, send_all
+from streams.runtime.table import Shard, restore
+
+log = structlog.get_logger()
+
+_CLOSE_TIMEOUT_S: Final = 15.0
+CommitOffset = Callable[[int], Awaitable[None]]
+
+
+class LostBatch(SiyuError):
+    """The consumer skipped records of this partition: restart from the committed offset."""
+
+    def __init__(self, topic: str, partition: int, expected: int, got: int) -> None:
+        super().__init__(f"{topic}-{partition}: a batch between {expected} and {got} was lost")
+
+
+class PartitionLane:
+    """Implements ``streams.agents.ports.Lane`` on a transactional producer."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        group: str,
+        topic: str,
+        partition: int,
+        state_topic: str,
+        outputs: Sequence[str],
+        touches: AIOKafkaProducer,
+        commit_offset: CommitOffset,
+        on_failure: Callable[[BaseException], Awaitable[None]],
+    ) -> None:
+        self.topic, self.partition = topic, partition
+        self.position = 0
+        self.shard = Shard(state_topic, partition)
+        self.opened = asyncio.Event()
+        self.closing = False
+        self._settings, self._group = settings, group
+        self._touches, self._commit_offset, self._on_failure = touches, commit_offset, on_failure
+        self._output_topics = outputs
+        self._id = f"{group}-{topic}-{partition}"
+        self._outputs: list[Output] = []
+        self._acks: list[asyncio.Task[None]] = []
+        self._offset: int | None = None
+        self._wake, self._drained = asyncio.Event(), asyncio.Event()
+        self._failure: BaseException | None = None
+        self._partitions: dict[str, int] = {}
+        self._watermark_ms, self._last_input = 0, time.monotonic()
+        self._task: asyncio.Task[None] | None = None
+
+    # -- what agents call; no awaits between the calls of one batch ---------------
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return the packed state of a key."""
+        return self.shard.get(key)
+
+    def offset(self, key: bytes) -> int:
+        """Return the offset of the last record applied to a key, -1 if none."""
+        return self.shard.offset(key)
+
+    def put(self, key: bytes, packed: bytes, *, offset: int, timer_ms: int | None = None) -> None:
+        """Set the packed state of a key."""
+        self.shard.put(key, packed, offset=offset, timer_ms=timer_ms)
+
+    def emit(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        *,
+        partition: int | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
+        """Produce inside the transaction."""
+        if partition is None:
+            partition = partition_of(key or b"", self._partitions[topic])
+        self._outputs.append((topic, partition, key, value, tuple(headers)))
+
+    def emit_at_once(self, topic: str, key: bytes, value: bytes, *, partition: int) -> None:
+        """Produce as soon as the batch is processed, ahead of the transaction."""
+        # The ack must be on the list before the committer can run again: a task does
+        # that without an await here.
+        send = self._touches.send_and_wait(topic, key=key, value=value, partition=partition)
+        self._acks.append(asyncio.ensure_future(send))
+
+    def advance(self, received_at_ms: int) -> None:
+        """Note how far the input has come, by the clock of the collectors."""
+        self._watermark_ms = max(self._watermark_ms, received_at_ms)
+
+    # -- what the runtime calls ---------------------------------------------------
+
+    def time_ms(self, wall_ms: int) -> int:
+        """Return the lane's time: timers up to it may fire.
+
+        While input flows this is the newest arrival that was processed, so that after
+        an outage a timer waits for the events that would have cancelled it. On a lane
+        that has been idle for the settle time, it is the wall clock.
+        """
+        idle_s = time.monotonic() - self._last_input
+        idle = idle_s * 1000 >= self._settings.timer_settle_ms
+        return wall_ms if idle else min(self._watermark_ms, wall_ms)
+
+    def fresh(self, batch: Batch) -> list[Record]:
+        """Return the records not processed yet; raises ``LostBatch`` on a hole."""
+        if batch.follows is not None and batch.follows > self.position:
+            raise LostBatch(self.topic, self.partition, self.position, batch.follows)
+        if batch.records[0].offset >= self.position:
+            return batch.records
+        return [record for record in batch.records if record.offset >= self.position]
+
+    async def processed(self, next_offset: int | None = None) -> None:
+        """Hand over what was emitted; waits while too much is uncommitted."""
+        if next_offset is not None:
+            self.position = self._offset = max(self.position, next_offset)
+            self._last_input = time.monotonic()
+        self._wake.set()
+        while len(self._outputs) > self._settings.worker_pending_records and not self.closing:
+            self._drained.clear()
+            self._raise_failure()
+            await self._drained.wait()
+        self._raise_failure()
+
+    async def open(self) -> None:
+        """Fence the predecessor, restore the state, learn the committed offset."""
+        transactional = self._id if self._settings.kafka_transactions else None
+        self._producer = new_producer(self._settings, transactional_id=transactional)
+        try:
+            await self._producer.start()
+            for topic in self._output_topics:
+                self._partitions[topic] = len(await self._producer.partitions_for(topic))
+            await self._restore()
+            crash_point("worker.restored")
+        except KafkaError as problem:
+            raise BrokerUnavailable(self._id, f"cannot open: {problem!r}") from problem
+        self._last_input = time.monotonic()
+        self._task = asyncio.create_task(self._commit_forever(), name=self._id)
+        self.opened.set()
+
+    async def close(self) -> None:
+        """Commit what was processed, then let go of the partition."""
+        self.closing = True
+        self._wake.set()
+        self._drained.set()
+        if self._task is not None:
+            with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+                await asyncio.wait_for(self._task, _CLOSE_TIMEOUT_S)
+        if hasattr(self, "_producer"):
+            with contextlib.suppress(KafkaError):
+                await self._producer.stop()
+        self.opened.set()
+
+    async def _restore(self) -> None:
+        committed_only = "read_committed" if self._settings.kafka_transactions else None
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka,
+            group_id=self._group,
+            enable_auto_commit=False,
+            isolation_level=committed_only or "read_uncommitted",
+            max_partition_fetch_bytes=8 * 1024 * 1024,
+            fetch_max_wait_ms=50,
+        )
+        await consumer.start()
+        try:
+            await restore(self.shard, consumer)
+            committed = await consumer.committed(TopicPartition(self.topic, self.partition))
+            self.position = committed or 0
+        finally:
+            await consumer.stop()
+
+    async def _commit_forever(self) -> None:
+        try:
+            while not (self.closing and not self._pending()):
+                await self._wake.wait()
+                self._wake.clear()
+                if self._pending():
+                    await self._commit()
+                self._drained.set()
+        except ProducerFenced as fenced:
+            await self._fail(Fenced(self._id), fenced)
+        except KafkaError as problem:
+            await self._fail(BrokerUnavailable(self._id, f"commit failed: {problem!r}"), problem)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, nothing may be committed past it
+            await self._fail(fault, None)
+
+    def _pending(self) -> bool:
+        return bool(self._outputs or self._acks or self._offset is not None or self.shard.dirty)
+
+    async def _commit(self) -> None:
+        outputs, self._outputs = self._outputs, []
+        acks, self._acks = self._acks, []
+        offset, self._offset = self._offset, None
+        name, partition = self.shard.name, self.partition
+        state = [(name, partition, key, value, ()) for key, value in self.shard.take_dirty()]
+        for ack in acks:
+            await ack
+        crash_point("worker.after_touches")
+        if self._settings.kafka_transactions:
+            await self._producer.begin_transaction()
+        await self._send(outputs)
+        await self._send(state)
+        crash_point("worker.after_state")
+        if self._settings.kafka_transactions:
+            if offset is not None:
+                at = {TopicPartition(self.topic, partition): offset}
+                await self._producer.send_offsets_to_transaction(at, self._group)
+            await self._producer.commit_transaction()
+        elif offset is not None:
+            await self._commit_offset(offset)
+        crash_point("worker.after_commit")
+
+    async def _send(self, outputs: Sequence[Output]) -> None:
+        by_partition: dict[tuple[str, int], list[Output]] = {}
+        for output in outputs:
+            by_partition.setdefault(output[:2], []).append(output)
+        await asyncio.gather(
+            *(send_all(self._producer, *tp, found) for tp, found in by_partition.items())
+        )
+
+    async def _fail(self, failure: BaseException, cause: BaseException | None) -> None:
+        failure.__cause__ = cause
+        self._failure = failure
+        self._drained.set()
+        await self._on_failure(failure)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure

@@ -1,0 +1,125 @@
+"""All lanes of one agent: opened when partitions come, closed when they go."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import faust
+import structlog
+from aiokafka import AIOKafkaProducer
+from faust.types import TP
+
+from schemas.settings import Settings
+from schemas.topics import Topic
+from streams.agents.ports import Batch
+from streams.runtime.lane import PartitionLane
+
+log = structlog.get_logger()
+
+Process = Callable[[PartitionLane, Batch], None]
+Wake = Callable[[PartitionLane, bytes, int], None]
+TICK_S = 0.05
+# Timers woken at once before other work gets its turn.
+WAKES_PER_TICK = 500
+
+
+class Lanes:
+    """The lanes of one agent on the partitions that this worker holds."""
+
+    def __init__(
+        self,
+        app: faust.App,
+        settings: Settings,
+        *,
+        source: Topic,
+        state: Topic,
+        outputs: Sequence[str],
+        touches: AIOKafkaProducer,
+        on_failure: Callable[[BaseException], Awaitable[None]],
+    ) -> None:
+        self._app, self._settings, self._touches = app, settings, touches
+        self._source, self._state, self._outputs = source, state, outputs
+        self._on_failure = on_failure
+        self._lanes: dict[int, PartitionLane] = {}
+        self._generations: dict[int, int] = {}
+        self._openings: set[asyncio.Task[None]] = set()
+
+    async def assigned(self, partitions: set[TP]) -> None:
+        """Open a lane for each partition of this agent's topic that is new here."""
+        for tp in partitions:
+            if tp.topic == self._source.name and tp.partition not in self._lanes:
+                lane = self._lanes[tp.partition] = self._new_lane(tp)
+                opening = asyncio.create_task(self._open(lane))
+                self._openings.add(opening)
+                opening.add_done_callback(self._openings.discard)
+            if tp.topic == self._source.name:
+                self._generations[tp.partition] = self._app.consumer_generation_id
+
+    async def revoked(self, partitions: set[TP]) -> None:
+        """Commit and close the lanes of partitions that go."""
+        mine = [tp.partition for tp in partitions if tp.topic == self._source.name]
+        await self.close(mine)
+
+    async def close(self, partitions: list[int] | None = None) -> None:
+        """Commit and close lanes, all of them by default."""
+        gone = list(self._lanes) if partitions is None else partitions
+        lanes = [self._lanes.pop(p) for p in gone if p in self._lanes]
+        await asyncio.gather(*(lane.close() for lane in lanes))
+
+    async def run(self, batch: Batch, process: Process) -> None:
+        """Process one batch on its lane; a batch of a past assignment is left alone."""
+        lane = self._lanes.get(batch.partition)
+        if lane is None or batch.generation != self._generations[batch.partition]:
+            return
+        await lane.opened.wait()
+        if lane.closing or self._lanes.get(batch.partition) is not lane:
+            return
+        try:
+            batch.records = lane.fresh(batch)
+            if batch.records:
+                process(lane, batch)
+            await lane.processed(batch.next_offset)
+        except Exception as failure:  # noqa: BLE001 - Faust would log it and ack the batch
+            await self._on_failure(failure)
+
+    async def tick_forever(self, wake: Wake) -> None:
+        """Wake the keys whose timer is due, also while no input arrives."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            for lane in list(self._lanes.values()):
+                if lane.opened.is_set() and not lane.closing:
+                    await self._tick(lane, wake)
+
+    async def _tick(self, lane: PartitionLane, wake: Wake) -> None:
+        now_ms = lane.time_ms(time.time_ns() // 1_000_000)
+        woken = 0
+        try:
+            for key in lane.shard.due(now_ms, WAKES_PER_TICK):
+                wake(lane, key, now_ms)
+                woken += 1
+            if woken:
+                await lane.processed()
+        except Exception as failure:  # noqa: BLE001 - a timer's fault must end the worker, not the ticker
+            await self._on_failure(failure)
+
+    async def _open(self, lane: PartitionLane) -> None:
+        try:
+            await lane.open()
+        except Exception as failure:  # noqa: BLE001 - reported to whoever runs the worker
+            await self._on_failure(failure)
+
+    def _new_lane(self, tp: TP) -> PartitionLane:
+        async def commit_offset(offset: int) -> None:
+            await self._app.consumer.commit_offset(tp, offset)
+
+        return PartitionLane(
+            self._settings,
+            group=self._app.conf.id,
+            topic=tp.topic,
+            partition=tp.partition,
+            state_topic=self._state.name,
+            outputs=self._outputs,
+            touches=self._touches,
+            commit_offset=commit_offset,
+            on_failure=self._on_failure,
+        )

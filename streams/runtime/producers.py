@@ -1,0 +1,55 @@
+"""Producers of the worker, and how a key finds its partition."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import murmur2
+
+from schemas.settings import Settings
+
+BATCH_BYTES: Final = 512 * 1024
+# Above the topics' max.message.bytes nothing is accepted anyway.
+REQUEST_BYTES: Final = 4 * 1024 * 1024
+
+Output = tuple[str, int, bytes | None, bytes, tuple[tuple[str, bytes], ...]]
+
+
+@lru_cache(maxsize=100_000)
+def partition_of(key: bytes, partitions: int) -> int:
+    """Return the partition of a key, as the Java client and kafka-python choose it."""
+    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
+
+
+def new_producer(settings: Settings, *, transactional_id: str | None) -> AIOKafkaProducer:
+    """Return an unstarted producer with acks=all; with an id it fences its predecessor."""
+    return AIOKafkaProducer(
+        bootstrap_servers=settings.kafka,
+        acks="all",
+        enable_idempotence=settings.kafka_transactions,
+        transactional_id=transactional_id,
+        max_batch_size=BATCH_BYTES,
+        max_request_size=REQUEST_BYTES,
+        linger_ms=0,
+        request_timeout_ms=20_000,
+        transaction_timeout_ms=60_000,
+    )
+
+
+async def send_all(
+    producer: AIOKafkaProducer, topic: str, partition: int, outputs: Iterable[Output]
+) -> None:
+    """Send records of one partition by the batch builder; returns when all are acked."""
+    futures = []
+    batch = producer.create_batch()
+    for _, _, key, value, headers in outputs:
+        appended = batch.append(key=key, value=value, timestamp=None, headers=list(headers))
+        if appended is None:
+            futures.append(await producer.send_batch(batch, topic, partition=partition))
+            batch = producer.create_batch()
+            batch.append(key=key, value=value, timestamp=None, headers=list(headers))
+    if batch.record_count():
+        futures.append(await producer.send_batch(batch, topic, partition=partition))
+    for future in futures:
+        await future

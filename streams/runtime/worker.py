@@ -1,0 +1,150 @@
+"""A Faust app whose agents run on lanes: what the worker, the tests and the benches share."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import faust
+import structlog
+from aiokafka.errors import KafkaConnectionError
+from faust.types import TP
+
+from schemas.errors import PartMissing, SiyuError
+from schemas.settings import Settings
+from schemas.topics import Topic
+from streams.runtime.lanes import Lanes, Process, Wake
+from streams.runtime.producers import new_producer
+from streams.runtime.transport import BatchSchema, use_micro_batches
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Agent:
+    """One agent: the topic it reads, where its state lives, what it does with a batch.
+
+    ``outputs`` are the topics to which it emits by key, without naming a partition;
+    ``wake`` is called with a lane, a key and the lane's time when the key's timer is due.
+    """
+
+    name: str
+    source: Topic
+    state: Topic
+    process: Process
+    outputs: tuple[str, ...] = ()
+    wake: Wake | None = None
+
+
+class _App(faust.App):
+    """Faust's app with a hook that runs on its loop before partitions can come."""
+
+    prepare: Callable[[], Awaitable[None]]
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        await self.prepare()
+
+
+class FaustWorker:
+    """Runs agents as one member of a consumer group; ``failure`` is what ended it, if a fault did."""
+
+    def __init__(self, settings: Settings, group: str, agents: Sequence[Agent]) -> None:
+        self.settings, self.agents = settings, agents
+        self.failure: BaseException | None = None
+        self.lanes: dict[str, Lanes] = {}
+        self.app = _new_app(settings, group, frozenset(agent.source.name for agent in agents))
+        self.app.prepare = self._prepare
+        self.app.on_partitions_assigned.connect(self._assigned)
+        self.app.on_partitions_revoked.connect(self._revoked)
+        self.app.on_before_shutdown.connect(self._shut_down)
+        for agent in agents:
+            self._register(agent)
+
+    def run(self) -> None:
+        """Work until SIGTERM or SIGINT; raises what ended the worker, if a fault did."""
+        worker = faust.Worker(
+            self.app, loglevel="INFO", quiet=True, redirect_stdouts=False, override_logging=False
+        )
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as ended:
+            if self.failure is None and ended.code:
+                raise
+        if self.failure is not None:
+            raise self.failure
+
+    def _register(self, agent: Agent) -> None:
+        @self.app.agent(self.app.topic(agent.source.name, schema=BatchSchema()), name=agent.name)
+        async def run_batches(stream: Any) -> None:  # noqa: ANN401 - Faust's stream
+            async for batch in stream:
+                await self.lanes[agent.name].run(batch, agent.process)
+
+        if agent.wake is not None:
+            wake = agent.wake
+
+            @self.app.task
+            async def timers() -> None:
+                await self.lanes[agent.name].tick_forever(wake)
+
+    async def _prepare(self) -> None:
+        self._touches = new_producer(self.settings, transactional_id=None)
+        try:
+            await self._touches.start()
+        except KafkaConnectionError as down:
+            self.failure = PartMissing(
+                "kafka",
+                f"{self.settings.kafka} does not answer",
+                remedy="run `./siyu up`, or set SIYU_KAFKA to a running broker",
+            )
+            raise self.failure from down
+        for agent in self.agents:
+            self.lanes[agent.name] = Lanes(
+                self.app,
+                self.settings,
+                source=agent.source,
+                state=agent.state,
+                outputs=agent.outputs,
+                touches=self._touches,
+                on_failure=self._fail,
+            )
+
+    async def _assigned(self, _: faust.App, assigned: set[TP], **__: Any) -> None:  # noqa: ANN401 - Faust's
+        for lanes in self.lanes.values():
+            await lanes.assigned(assigned)
+
+    async def _revoked(self, _: faust.App, revoked: set[TP], **__: Any) -> None:  # noqa: ANN401 - Faust's
+        await asyncio.gather(*(lanes.revoked(revoked) for lanes in self.lanes.values()))
+
+    async def _shut_down(self, _: faust.App, **__: Any) -> None:  # noqa: ANN401 - Faust's
+        await asyncio.gather(*(lanes.close() for lanes in self.lanes.values()))
+        await self._touches.stop()
+
+    async def _fail(self, failure: BaseException) -> None:
+        if self.failure is not None:
+            return
+        self.failure = failure
+        log.error("worker stops", problem=str(failure), exc_info=not isinstance(failure, SiyuError))
+        await self.app.crash(failure)
+
+
+def _new_app(settings: Settings, group: str, topics: frozenset[str]) -> _App:
+    app = _App(
+        group,
+        broker=f"kafka://{settings.kafka}",
+        store="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        stream_buffer_maxsize=4,  # batches, not records
+        consumer_auto_offset_reset="earliest",
+        consumer_max_fetch_size=4 * 1024 * 1024,
+        broker_max_poll_records=settings.worker_batch_records,
+        broker_session_timeout=settings.worker_session_timeout_s,
+        broker_heartbeat_interval=settings.worker_session_timeout_s / 4,
+        # A restore may take minutes; the heartbeat tells that the process lives.
+        broker_max_poll_interval=600.0,
+        stream_wait_empty=False,
+    )
+    use_micro_batches(app, settings.kafka, topics, committed_only=settings.kafka_transactions)
+    return app
