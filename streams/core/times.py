@@ -1,0 +1,34 @@
+"""Event time: the client's clock corrected by ours, and marks for what arrives late or early."""
+
+from typing import Final
+
+from schemas.events import Mark
+
+DAY_MS: Final = 86_400_000
+LATE_MS: Final = DAY_MS
+FUTURE_MS: Final = 5 * 60_000
+# Outside these a client's clock was never set: our own time is nearer to the truth.
+EARLIEST_MS: Final = 1_262_304_000_000  # 2010-01-01; WeChat and every SDK here are younger
+FURTHEST_MS: Final = 366 * DAY_MS
+
+
+def event_time(
+    received_ms: int, original_ms: int | None, sent_ms: int | None
+) -> tuple[int, list[Mark]]:
+    """Return (when it happened, marks), in epoch milliseconds UTC.
+
+    received - (sent - original) takes the client's skew out, however large it is;
+    without ``sent`` the client's word stands, without ``original`` it happened on arrival.
+    """
+    if original_ms is None:
+        return received_ms, []
+    time_ms = original_ms if sent_ms is None else received_ms - (sent_ms - original_ms)
+    age_ms = received_ms - time_ms
+    marks: list[Mark] = []
+    if age_ms > LATE_MS:
+        marks.append("late")
+    elif age_ms < -FUTURE_MS:
+        marks.append("future")
+    if time_ms < EARLIEST_MS or age_ms < -FURTHEST_MS:
+        time_ms = received_ms
+    return time_ms, marks

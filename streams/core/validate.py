@@ -1,0 +1,144 @@
+"""Validation: an accepted item to a canonical event, or to the reason why not. Never raises."""
+
+from collections.abc import Callable
+from typing import Final
+
+from pydantic import ValidationError
+from pydantic_core import from_json
+
+from schemas.catalogue import CATALOGUE
+from schemas.events import Event
+from schemas.identities import canonical_user
+from schemas.raw import Door, RawRecord
+from schemas.rejects import Reject
+from streams.core.clean import Cleaner, has_nul
+from streams.core.draft import Draft
+from streams.core.identify import Identifier
+from streams.core.parse_segment import parse_segment
+from streams.core.parse_sensors import parse_sensors
+from streams.core.parse_wechat import parse_wechat, require_expat
+from streams.core.problems import reject_of
+from streams.core.times import event_time
+
+_PARSERS: Final[dict[Door, Callable[[RawRecord], Draft | Reject]]] = {
+    "native": parse_segment,
+    "segment": parse_segment,
+    "sensors": parse_sensors,
+    "wechat": parse_wechat,
+}
+
+
+class Validator:
+    """Parse by door, clean, identify, check against the catalogue; pure, and safe to share.
+
+    ``pii_key`` keys the HMAC over phones and e-mails; an empty one raises ``ConfigInvalid``.
+    """
+
+    def __init__(self, pii_key: bytes) -> None:
+        require_expat()
+        self._identifier = Identifier(pii_key)
+        self._cleaner = Cleaner(self._identifier)
+
+    def event(self, raw: RawRecord, partition: int, offset: int) -> Event | Reject:
+        """Return the event of a record of ``events.raw``, or why it is none."""
+        draft = _parse(raw)
+        if isinstance(draft, Reject):
+            return draft
+        # In this order a reject tells first what its producer can mend.
+        named = self._identify(draft)
+        if isinstance(named, Reject):
+            return named
+        if problem := self._clean(draft, named) or _misses_catalogue(draft, raw):
+            return problem
+        user = canonical_user(named)
+        if user is None:
+            return Reject("identify", "no_identifier", "nobody to attribute it to")
+        event = _event(raw, draft, named, user)
+        event.raw_partition, event.raw_offset = partition, offset
+        return event
+
+    def _identify(self, draft: Draft) -> dict[str, str] | Reject:
+        """Return the identities; entries of unknown kinds go to the context, to be cleaned."""
+        named = self._identifier.identities(draft.identities)
+        if isinstance(named, Reject):
+            return named
+        identities, others = named
+        if others:
+            draft.context["identities"] = others
+        return identities
+
+    def _clean(self, draft: Draft, identities: dict[str, str]) -> Reject | None:
+        """Clean the event's objects; a phone or e-mail among the user's traits identifies."""
+        clean = self._cleaner.clean
+        if draft.properties and (problem := clean("properties", draft.properties)):
+            return problem
+        if draft.context and (problem := clean("context", draft.context)):
+            return problem
+        if draft.traits and (problem := clean("traits", draft.traits)):
+            return problem
+        # A phone among the properties may be somebody else's (the receiver's of a gift).
+        for traits in (draft.traits, draft.context.get("traits")):
+            if isinstance(traits, dict):
+                for kind in ("phone_hmac", "email_hmac"):
+                    if isinstance(value := traits.get(kind), str) and value:
+                        identities.setdefault(kind, value)
+        return None
+
+
+def _parse(raw: RawRecord) -> Draft | Reject:
+    """Parse by door; U+0000 anywhere is refused, as ClickHouse and C clients cut there."""
+    if b"\\u0000" in raw.body and _holds_nul(raw.body):
+        return Reject("validate", "nul_character", "a string holds U+0000")
+    return _PARSERS[raw.envelope.door](raw)
+
+
+def _misses_catalogue(draft: Draft, raw: RawRecord) -> Reject | None:
+    """Check a known event's source and the types of its properties."""
+    entry = CATALOGUE.get(draft.event)
+    if entry is None:
+        return None
+    if raw.envelope.source not in entry.sources:
+        allowed = ", ".join(sorted(entry.sources))
+        detail = f"{draft.event} comes from {allowed}; this key speaks for {raw.envelope.source}"
+        return Reject("validate", "source_not_allowed", detail)
+    try:
+        # The instance is not used: the properties stay a dict, with those we do not know.
+        entry.model.__pydantic_validator__.validate_python(draft.properties)
+    except ValidationError as error:
+        return reject_of(error, root="properties")
+    return None
+
+
+def _event(raw: RawRecord, draft: Draft, named: dict[str, str], user: str) -> Event:
+    envelope = raw.envelope
+    time_ms, marks = event_time(envelope.received_at_ms, draft.original_ms, draft.sent_ms)
+    if draft.event not in CATALOGUE:
+        marks.append("uncatalogued")
+    return Event(
+        message_id=draft.message_id,
+        type=draft.type,
+        event=draft.event,
+        user=user,
+        source=envelope.source,
+        door=envelope.door,
+        account=envelope.account,
+        timestamp_ms=time_ms,
+        received_at_ms=envelope.received_at_ms,
+        original_timestamp_ms=draft.original_ms,
+        sent_at_ms=draft.sent_ms,
+        user_id=named.get("user_id"),
+        anonymous_id=named.get("anonymous_id"),
+        identities=named,
+        context=draft.context,
+        properties=draft.properties,
+        traits=draft.traits,
+        marks=marks,
+    )
+
+
+def _holds_nul(body: bytes) -> bool:
+    """Tell an escaped NUL from the harmless text backslash-u0000; the parser judges the rest."""
+    try:
+        return has_nul(from_json(body))
+    except ValueError:
+        return False
