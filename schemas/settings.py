@@ -98,3 +98,11 @@ class StackSettings(BaseSettings):
     clickhouse: str | None = Field(None, description="use this ClickHouse (native URL) instead")
     broker: Literal["auto", "kafka", "tansu"] = Field("auto", description="which one to embed")
     cache: Path = Field(ROOT / ".siyu/cache", description="jars and engines, fetched once")
+
+
+class DemoSettings(BaseSettings):
+    """What the demo is told from outside, for the tests of kill -9."""
+
+    model_config = SettingsConfigDict(env_prefix="SIYU_DEMO_", extra="ignore", frozen=True)
+
+    kill: str = Field("", description="e.g. worker@send,broker@settle: SIGKILL amid that phase")

@@ -1,0 +1,263 @@
+"""`siyu demo`: a day of three sources through the real parts, counted to the last item.
+
+It has a home, a broker and a ClickHouse of its own (``$SIYU_HOME/demo``), emptied at each
+start, so its figures are of this run alone and nobody's data is touched.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any, Final
+from urllib.request import urlopen
+
+from rich.console import Console
+
+from deploy.demo import check, report
+from deploy.demo.crew import PROVIDER, SIYU, Crew, wipe
+from deploy.demo.messages import Message, messages
+from deploy.demo.senders import Tally, send_day
+from deploy.demo.shoppers import FEWEST_SHOPPERS
+from deploy.local import ports
+from deploy.local.process import Process
+from schemas.errors import ConfigInvalid, PartMissing, SiyuError
+from schemas.settings import DemoSettings, Settings, home
+from schemas.sources import load_sources
+from sinks.clickhouse.audit import audit
+from sinks.clickhouse.client import connect
+
+# What the demo decides itself, whatever the shell says: it must not write to others' parts.
+_OWN: Final = (
+    "SIYU_KAFKA", "SIYU_CLICKHOUSE", "SIYU_COLLECT_HOST", "SIYU_COLLECT_PORT", "SIYU_SOURCES",
+    "SIYU_RULEBOOK",    "SIYU_WEBHOOK_URL", "SIYU_WEBHOOK_SECRET", "SIYU_PII_KEY",
+)  # fmt: skip
+_READY_WITHIN_S: Final = 60.0
+_SETTLE_WITHIN_S: Final = 120.0
+# Nothing may change for this long before the day counts as over.
+_QUIET_S: Final = 1.0
+_POLL_S: Final = 0.2
+
+
+def run(
+    settings: Settings,  # noqa: ARG001 - as every command's; the demo makes its own
+    *,
+    users: int = 200,
+    seed: int = 7,
+    json_out: bool = False,
+    keep: bool = False,
+) -> int:
+    """Run the demo and print its report; 0 if every check holds, else 1."""
+    if users < FEWEST_SHOPPERS:
+        raise ConfigInvalid("--users", f"{users} is too few", hint=f"{FEWEST_SHOPPERS} or more")
+    console = Console(stderr=True, highlight=False)
+    with _own_home() as folder:
+        demo = Demo(folder, console)
+        try:
+            outcome = demo.play(users, seed)
+        except BaseException:
+            demo.stop()
+            raise
+        if not keep:
+            with demo.phase("stop"):
+                demo.stop()
+        demo.crew.release()
+        outcome["seconds"] = demo.seconds | {"total": round(sum(demo.seconds.values()), 2)}
+        if json_out:
+            sys.stdout.write(json.dumps(outcome, ensure_ascii=False, default=str) + "\n")
+        else:
+            report.show(outcome)
+        if keep:
+            report.show_hints(console, folder, demo.url, demo.sources)
+    return 0 if outcome["ok"] else 1
+
+
+class Demo:
+    """One run: its phases, in order, and what it knows."""
+
+    def __init__(self, folder: Path, console: Console) -> None:
+        self.folder, self.seconds = folder, dict[str, float]()
+        self._console = console
+        self._calls = folder / "webhook-calls.jsonl"
+        wipe(folder)
+        self._calls.unlink(missing_ok=True)
+        self.url, provider_port = self._write_secrets()
+        module = [sys.executable, "-m", "deploy.local.webhook_receiver"]
+        provider = (*module, "--record", str(self._calls), "--port", str(provider_port))
+        self.crew = Crew(folder, provider, self.say)
+        self.sources = load_sources(Settings().sources)
+        self.appid = next(a for a, account in self.sources.wechat.items() if account.aes_keys)
+        planned = [kill.split("@") for kill in DemoSettings().kill.split(",") if kill]
+        self._kills = {when: name for name, when in planned}
+
+    def say(self, line: str) -> None:
+        """Tell progress on stderr."""
+        self._console.print(line, markup=False)
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase."""
+        began_s = time.monotonic()
+        yield
+        self.seconds[name] = round(time.monotonic() - began_s, 2)
+        self.say(f"{name:<7} {self.seconds[name]:6.2f} s")
+
+    def play(self, users: int, seed: int) -> dict[str, Any]:
+        """Go through the phases and return the report."""
+        with self.phase("stack"):
+            stack = self._up()
+        with self.phase("start"):
+            self.crew.start()
+            self._wait_ready()
+        tally = Tally()
+        with self.phase("send"):
+            day = messages(users=users, seed=seed, now_ms=time.time_ns() // 1_000_000)
+            self._send(day, tally)
+        with self.phase("settle"):
+            want = check.expected(day, self.appid)
+            counts = self._settle(want, tally)
+        with self.phase("report"):
+            settings = Settings()
+            audited = audit(settings)
+            checks = check.checks(
+                counts, want, tally, delivered=self._delivered(), audit_ok=bool(audited["ok"])
+            )
+            outcome = report.build(settings, counts, tally, checks)
+            outcome |= {"stack": stack, "restarts": dict(self.crew.restarts), "audit": audited}
+        return outcome
+
+    def stop(self) -> None:
+        """End every process of the demo."""
+        self.crew.stop()
+
+    def _write_secrets(self) -> tuple[str, int]:
+        """Put what every process must know into the home; return the collector's address."""
+        chosen = ports.keep(self.folder, "collect", PROVIDER)
+        # The usual port where it is free: the README's lines then work as they stand.
+        if ports.is_free(usual := Settings().collect_port):
+            chosen["collect"] = usual
+        told = {
+            "pii_key": secrets.token_hex(32),
+            "webhook_secret": secrets.token_hex(32),
+            "webhook_url": f"http://127.0.0.1:{chosen[PROVIDER]}/touches",
+            "collect_port": chosen["collect"],
+        }
+        path = self.folder / "secrets.json"
+        path.touch(mode=0o600)
+        path.write_text(json.dumps(told))
+        return f"http://127.0.0.1:{chosen['collect']}", chosen[PROVIDER]
+
+    def _up(self) -> dict[str, Any]:
+        """Start the stack as a user does: `siyu up`."""
+        done = subprocess.run(
+            [*SIYU, "up", "--json"], stdout=subprocess.PIPE, text=True, check=False
+        )
+        if done.returncode:
+            raise PartMissing(
+                "stack", "`siyu up` failed, see above", remedy="mend it, then try again"
+            )
+        told = json.loads(done.stdout)
+        return {"broker": told["broker"], "clickhouse": told["clickhouse_engine"]}
+
+    def _wait_ready(self) -> None:
+        deadline_s = time.monotonic() + _READY_WITHIN_S
+        while True:
+            self.crew.check()
+            with contextlib.suppress(OSError), urlopen(f"{self.url}/readyz", timeout=2):  # noqa: S310 - our own loopback address
+                return
+            if time.monotonic() > deadline_s:
+                tail = Process("collect", self.folder).tail()
+                raise PartMissing("collect", f"not ready:\n{tail}\n", remedy="mend what it tells")
+            time.sleep(0.05)
+
+    def _send(self, day: list[Message], tally: Tally) -> None:
+        """Send the day through the three doors side by side."""
+        lock, sent, told = Lock(), 0, 0
+
+        def tick(items: int) -> None:
+            nonlocal sent, told
+            self.crew.check()
+            with lock:
+                sent += items
+                victim = self._kills.pop("send", None) if sent * 2 >= len(day) else None
+                if sent * 4 // len(day) > told:
+                    told = sent * 4 // len(day)
+                    self.say(f"sent {sent:,} of {len(day):,} items")
+            if victim:
+                self._kill(victim)
+
+        doors = send_day(
+            day, url=self.url, sources=self.sources, appid=self.appid, tally=tally, tick=tick
+        )
+        with ThreadPoolExecutor(len(doors)) as pool:
+            for ended in [pool.submit(door) for door in doors]:
+                ended.result()
+
+    def _settle(self, want: check.Expected, tally: Tally) -> check.Counts:
+        """Wait until all has landed, timers fired, touches went out, and nothing moves."""
+        if victim := self._kills.pop("settle", None):
+            self._kill(victim)
+        counts, quiet_since_s = check.Counts(), time.monotonic()
+        deadline_s = time.monotonic() + _SETTLE_WITHIN_S
+        while time.monotonic() < deadline_s:
+            self.crew.check()
+            before = counts
+            # ClickHouse may be the one that is being started again.
+            with contextlib.suppress(Exception):
+                counts = self._count(want)
+            if counts != before or not check.settled(counts, want, tally):
+                quiet_since_s = time.monotonic()
+            if time.monotonic() - quiet_since_s > _QUIET_S:
+                return counts
+            time.sleep(_POLL_S)
+        self.say(f"not settled after {_SETTLE_WITHIN_S:g} s")
+        return counts
+
+    def _count(self, want: check.Expected) -> check.Counts:
+        client = connect(Settings().clickhouse)
+        try:
+            return check.count(client, want)
+        finally:
+            client.disconnect()
+
+    def _kill(self, name: str) -> None:
+        names = ("kafka", "tansu") if name == "broker" else (name,)
+        if not any(self.crew.kill(known) for known in names):
+            raise SiyuError(f"SIYU_DEMO_KILL: nothing named {name!r} runs")
+
+    def _delivered(self) -> frozenset[str]:
+        """Return the keys on which the provider acted, from its own record."""
+        with contextlib.suppress(FileNotFoundError), self._calls.open(encoding="utf-8") as lines:
+            calls = [json.loads(line) for line in lines]
+            return frozenset(call["idempotency_key"] for call in calls if call["effect"])
+        return frozenset()
+
+
+@contextlib.contextmanager
+def _own_home() -> Iterator[Path]:
+    """Make ``$SIYU_HOME/demo`` the home of this process and its children, one demo at a time."""
+    folder = home() / "demo"
+    folder.mkdir(parents=True, exist_ok=True)
+    before = dict(os.environ)
+    with (folder / "demo.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PartMissing(
+                "demo", f"another one runs in {folder}", remedy="wait for it, or set SIYU_HOME"
+            ) from None
+        for name in _OWN:
+            os.environ.pop(name, None)
+        os.environ["SIYU_HOME"] = str(folder)
+        try:
+            yield folder
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
