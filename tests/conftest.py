@@ -1,0 +1,95 @@
+"""Fixtures on the real parts: one Apache Kafka and one ClickHouse for the whole session."""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from clickhouse_driver import Client
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
+
+from deploy.local import stack as local_stack
+from deploy.local.stack import StackInfo
+
+TopicFactory = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def home() -> Iterator[Path]:
+    """A home folder of this session alone: `siyu up` of the developer is left in peace."""
+    folder = Path(tempfile.mkdtemp(prefix="siyu-test-"))
+    before = os.environ.get("SIYU_HOME")
+    os.environ["SIYU_HOME"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["SIYU_HOME"]
+    else:
+        os.environ["SIYU_HOME"] = before
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(home: Path) -> Iterator[StackInfo]:
+    """The running stack; tests need Apache Kafka, since the stand-in keeps no guarantee."""
+    info = local_stack.up()
+    assert (home / "stack.json").exists()
+    try:
+        assert info.broker.name != "tansu", "the tests need Apache Kafka: install Java 17 and Maven"
+        yield info
+    finally:
+        local_stack.down()
+
+
+@pytest.fixture(scope="session")
+def kafka(stack: StackInfo) -> str:
+    """Bootstrap servers of the session's broker."""
+    return stack.kafka
+
+
+@pytest.fixture
+def clickhouse_url(stack: StackInfo) -> Iterator[str]:
+    """Native URL of a fresh, empty database; dropped after the test."""
+    server = stack.clickhouse.rpartition("/")[0]
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    admin = Client.from_url(f"{server}/default")
+    admin.execute(f"CREATE DATABASE {name}")
+    yield f"{server}/{name}"
+    admin.execute(f"DROP DATABASE {name} SYNC")
+    admin.disconnect()
+
+
+@pytest.fixture
+def clickhouse(clickhouse_url: str) -> Iterator[Client]:
+    """A client whose current database is fresh."""
+    client = Client.from_url(clickhouse_url)
+    yield client
+    client.disconnect()
+
+
+@pytest.fixture(scope="session")
+def kafka_admin(kafka: str) -> Iterator[KafkaAdminClient]:
+    """An admin client for the session."""
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    yield admin
+    admin.close()
+
+
+@pytest.fixture
+def topic(kafka_admin: KafkaAdminClient) -> Iterator[TopicFactory]:
+    """``topic(stem, partitions=1, **config)`` makes a topic of a unique name and returns it."""
+    made: list[str] = []
+
+    def make(stem: str = "t", partitions: int = 1, **config: str) -> str:
+        name = f"{stem}.{uuid.uuid4().hex[:8]}"
+        configs = {key.replace("_", "."): value for key, value in config.items()}
+        kafka_admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs)])
+        made.append(name)
+        return name
+
+    yield make
+    if made:
+        kafka_admin.delete_topics(made)
