@@ -1,0 +1,228 @@
+"""One partition's way into ClickHouse: plan, insert, commit, one contiguous block at a time.
+
+A lane lives from the assignment of its partition to its revocation. Nothing in it is
+needed after a crash: the open plan stands in the group's committed offset.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Final, Protocol, TypeVar
+
+import structlog
+
+from schemas.crash import crash_point
+from schemas.errors import SinkUnavailable
+from sinks.clickhouse.client import RowsRefused
+from sinks.clickhouse.plan import Plan, plan_of
+from sinks.clickhouse.rows import Part, Record, Span, build_parts, reject_part, span_of
+from sinks.clickhouse.writer import Writer
+
+log = structlog.get_logger("siyu.land")
+T = TypeVar("T")
+_BACKOFF_MAX_S: Final = 10.0
+# A block of bigger bytes than this gains nothing and costs memory in two places.
+MAX_BLOCK_BYTES: Final = 16 * 1024 * 1024
+# Tokens are remembered for 100 000 inserts (see the migrations); a plan that stayed open for
+# longer than this is checked against the rows themselves before it is trusted to them.
+_TRUST_TOKEN_FOR_MS: Final = 3_600_000
+
+
+class Ledger(Protocol):
+    """The group's committed offset of one partition, fenced by the group's generation."""
+
+    async def open_plan(self) -> Plan | None:
+        """Return the plan that a predecessor left open."""
+
+    async def commit(self, offset: int, plan: Plan | None) -> None:
+        """Commit ``offset``; raises if the partition belongs to somebody else by now."""
+
+
+class Lane:
+    """Holds the records of a partition that are not yet in ClickHouse, and writes them."""
+
+    def __init__(
+        self,
+        topic: str,
+        partition: int,
+        ledger: Ledger,
+        writer: Writer,
+        in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
+        *,
+        max_rows: int,
+        max_delay_s: float,
+    ) -> None:
+        self.topic, self.partition = topic, partition
+        self.buffered_bytes = 0
+        self.rows = 0
+        self._ledger, self._writer, self._in_thread = ledger, writer, in_thread
+        self._max_rows, self._max_delay_s = max_rows, max_delay_s
+        self._records: deque[Record] = deque()
+        self._fed = asyncio.Event()
+        self._oldest_s = 0.0
+        self._expected = 0
+        self._busy = False
+        self._leaving = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was fed is in ClickHouse and committed."""
+        return not self._records and not self._busy
+
+    @property
+    def full(self) -> bool:
+        """Whether another block is waiting already, so that the partition can pause."""
+        return len(self._records) >= self._max_rows or self.buffered_bytes >= MAX_BLOCK_BYTES
+
+    def feed(self, records: Sequence[Record]) -> None:
+        """Take the partition's next records, in order of offset."""
+        if records[0].offset < self._expected:
+            raise RuntimeError(f"{self._who()}: offset {records[0].offset} came a second time")
+        self._expected = records[-1].offset + 1
+        if not self._records:
+            self._oldest_s = time.monotonic()
+        self._records.extend(records)
+        self.buffered_bytes += sum(len(record.value or b"") for record in records)
+        self._fed.set()
+
+    def leave(self) -> None:
+        """Ask the lane to end after the block in hand; what is buffered was never promised."""
+        self._leaving = True
+        self._fed.set()
+
+    async def run(self) -> None:
+        """Write blocks until told to leave; the open plan of a predecessor comes first."""
+        plan = await self._ledger.open_plan()
+        while True:
+            records = await self._take(plan)
+            if not records:
+                return
+            self._busy = True
+            await self._land(records, plan)
+            self._busy, plan = False, None
+            self.rows += len(records)
+
+    async def _take(self, plan: Plan | None) -> list[Record]:
+        """Return the next block; with a plan, its range and nothing else. Empty: leave."""
+        while not self._leaving:
+            if self._ready(plan):
+                if records := self._cut(plan):
+                    return records
+                # The log no longer holds any of the planned range (retention).
+                log.error("land.plan_lost", **self._who(), last=plan.last if plan else None)
+                plan = None
+                continue
+            self._fed.clear()
+            left_s = self._oldest_s + self._max_delay_s - time.monotonic()
+            wait_s = max(left_s, 0.001) if self._records and plan is None else None
+            try:
+                await asyncio.wait_for(self._fed.wait(), wait_s)
+            except TimeoutError:
+                continue
+        return []
+
+    def _ready(self, plan: Plan | None) -> bool:
+        if not self._records:
+            return False
+        if plan is not None:
+            return self._records[-1].offset >= plan.last
+        return self.full or time.monotonic() >= self._oldest_s + self._max_delay_s
+
+    def _cut(self, plan: Plan | None) -> list[Record]:
+        records: list[Record] = []
+        size = 0
+        while self._records:
+            head = self._records[0]
+            if plan is not None:
+                if head.offset > plan.last:
+                    break
+            elif len(records) >= self._max_rows or (records and size >= MAX_BLOCK_BYTES):
+                break
+            size += len(head.value or b"")
+            records.append(self._records.popleft())
+        self.buffered_bytes -= size
+        self._oldest_s = time.monotonic()
+        return records
+
+    async def _land(self, records: list[Record], plan: Plan | None) -> None:
+        span = await self._in_thread(partial(span_of, self.topic, self.partition, records))
+        careful = plan is not None and await self._needs_care(plan, span)
+        if plan is None:
+            crash_point("land.before_plan")
+            await self._ledger.commit(span.first, plan_of(span, _now_ms()))
+            crash_point("land.after_plan")
+        try:
+            if not careful:
+                parts = await self._in_thread(partial(build_parts, span, records))
+                await self._insert_all(parts)
+        except RowsRefused as refused:
+            log.warning("land.block_refused", **self._who(), problem=refused.problem)
+            await self._ledger.commit(span.first, plan_of(span, _now_ms(), careful=True))
+            careful = True
+        if careful:
+            await self._land_carefully(span, records)
+        crash_point("land.after_insert")
+        await self._ledger.commit(span.last + 1, None)
+        crash_point("land.after_commit")
+
+    async def _needs_care(self, plan: Plan, span: Span) -> bool:
+        """Tell whether an open plan must be finished row by row instead of by its token."""
+        who = {**self._who(), "first": span.first, "last": span.last}
+        if plan.careful or not plan.matches(span):
+            log.warning("land.plan_by_rows", **who, matches=plan.matches(span))
+            return True
+        if _now_ms() - plan.at_ms < _TRUST_TOKEN_FOR_MS:
+            log.info("land.plan_resumed", **who)
+            return False
+        there = await self._patiently(partial(self._writer.landed, span))
+        log.warning("land.plan_old", **who, landed=len(there), of=span.n)
+        return bool(there)
+
+    async def _land_carefully(self, span: Span, records: list[Record]) -> None:
+        """Insert what is not there yet, in halves, so that a bad row is found and set aside."""
+        there: set[int] = await self._patiently(partial(self._writer.landed, span))
+        queue = deque([[record for record in records if record.offset not in there]])
+        while queue:
+            some = queue.popleft()
+            if not some:
+                continue
+            part_span = span_of(self.topic, self.partition, some)
+            try:
+                await self._insert_all(build_parts(part_span, some))
+            except RowsRefused as refused:
+                if len(some) == 1:
+                    part = reject_part(part_span, some[0], refused.problem)
+                    await self._patiently(partial(self._writer.insert, part))
+                else:
+                    middle = len(some) // 2
+                    queue.extendleft([some[middle:], some[:middle]])
+
+    async def _insert_all(self, parts: Sequence[Part]) -> None:
+        for number, part in enumerate(parts):
+            if number:
+                crash_point("land.between_parts")
+            await self._patiently(partial(self._writer.insert, part))
+
+    async def _patiently(self, call: Callable[[], T]) -> T:
+        """Call until the store answers: the same bytes, the same token."""
+        backoff_s = 0.2
+        while True:
+            try:
+                result: T = await self._in_thread(call)
+            except SinkUnavailable as away:
+                log.warning(
+                    "land.store_away", **self._who(), problem=str(away), retry_in_s=backoff_s
+                )
+                await asyncio.sleep(backoff_s)
+                backoff_s = min(backoff_s * 2, _BACKOFF_MAX_S)
+            else:
+                return result
+
+    def _who(self) -> dict[str, Any]:
+        return {"topic": self.topic, "partition": self.partition}
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
