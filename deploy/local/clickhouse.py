@@ -78,8 +78,8 @@ def _ask(url: str, query: str) -> str:
 
 
 def _probe(ports: dict[str, int]) -> None:
-    connects(ports["clickhouse_http"])
-    connects(ports["clickhouse"])
+    connects(f"127.0.0.1:{ports['clickhouse_http']}")
+    connects(f"127.0.0.1:{ports['clickhouse']}")
     version(f"clickhouse://default@127.0.0.1:{ports['clickhouse']}/default")
 
 

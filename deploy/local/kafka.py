@@ -91,7 +91,7 @@ def ensure(home: Path, report: Report) -> Served:
 
 def probe(ports: dict[str, int]) -> None:
     """Raise unless the broker answers and takes part in its cluster."""
-    connects(ports["kafka"])
+    connects(f"127.0.0.1:{ports['kafka']}")
     admin = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{ports['kafka']}")
     try:
         brokers = admin.describe_cluster()["brokers"]

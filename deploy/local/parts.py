@@ -57,6 +57,18 @@ def bring_up(
     return chosen
 
 
-def connects(port: int) -> None:
-    """Raise OSError unless something accepts connections on this loopback port."""
-    socket.create_connection(("127.0.0.1", port), timeout=2).close()
+def connects(*addresses: str) -> None:
+    """Raise OSError unless something accepts connections at one of these ``host:port``.
+
+    Kafka's client tries on for half a minute where nobody listens, so this is asked first.
+    """
+    failed: OSError = ConnectionError("no address given")
+    for address in addresses:
+        host, _, port = address.strip().rpartition(":")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=3).close()
+        except OSError as error:
+            failed = error
+        else:
+            return
+    raise failed

@@ -13,7 +13,7 @@ from typing import Any, Final
 from kafka import KafkaAdminClient
 
 from deploy.local import clickhouse, kafka, ports, tansu
-from deploy.local.parts import Engine, Report, Served
+from deploy.local.parts import Engine, Report, Served, connects
 from deploy.local.process import Process, file_lock, processes
 from schemas.errors import PartMissing
 from schemas.settings import StackSettings, home
@@ -159,6 +159,7 @@ def _http(folder: Path) -> str | None:
 
 def _kafka_answers(address: str) -> str:
     def ask() -> str:
+        connects(*address.split(","))
         admin = KafkaAdminClient(bootstrap_servers=address)
         try:
             admin.list_topics()

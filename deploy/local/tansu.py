@@ -45,7 +45,7 @@ def version() -> str:
 
 
 def _probe(ports: dict[str, int]) -> None:
-    connects(ports["kafka"])
+    connects(f"127.0.0.1:{ports['kafka']}")
     admin = KafkaAdminClient(bootstrap_servers=f"127.0.0.1:{ports['kafka']}")
     try:
         admin.list_topics()
