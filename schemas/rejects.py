@@ -9,9 +9,10 @@ from schemas.raw import Envelope
 
 # collect: the edge stored a body it could not split; parse: not the door's format;
 # validate: a field breaks its contract; identify: nobody to attribute it to;
-# dedupe: this message id was already accepted; deliver: not a touch that can be sent
+# dedupe: this message id was already accepted; engage: the event landed, but tags or rules
+# raised on it; deliver: not a touch that can be sent
 # (a record of the touches topic, no accepted item); land: no ClickHouse table could take it.
-Stage = Literal["collect", "parse", "validate", "identify", "dedupe", "deliver", "land"]
+Stage = Literal["collect", "parse", "validate", "identify", "dedupe", "engage", "deliver", "land"]
 
 
 class Reject(msgspec.Struct, frozen=True):

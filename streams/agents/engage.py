@@ -61,7 +61,7 @@ class Engage:
             try:
                 event = decode_event(body)
                 self._apply(lane, users, effects, record, event)
-            except Exception as fault:  # kept with its bytes, its neighbours go on
+            except Exception as fault:  # noqa: BLE001 - kept with its bytes, its neighbours go on
                 reason = "undecodable" if isinstance(fault, msgspec.MsgspecError) else "fault"
                 reject = rejected(
                     Reject("engage", reason, repr(fault)),

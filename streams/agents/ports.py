@@ -11,15 +11,19 @@ class Record(Protocol):
     @property
     def offset(self) -> int:
         """The record's offset."""
+
     @property
     def key(self) -> bytes | None:
         """The record's key."""
+
     @property
     def value(self) -> bytes | None:
         """The record's value."""
+
     @property
     def timestamp(self) -> int:
         """When the record was produced, epoch ms."""
+
     @property
     def headers(self) -> Sequence[tuple[str, bytes]]:
         """The record's headers."""

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import cast
 
 import faust
 import structlog
@@ -13,6 +14,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch
 from streams.runtime.lane import PartitionLane
+from streams.runtime.transport import MicroBatchConsumer
 
 log = structlog.get_logger()
 
@@ -110,7 +112,7 @@ class Lanes:
 
     def _new_lane(self, tp: TP) -> PartitionLane:
         async def commit_offset(offset: int) -> None:
-            await self._app.consumer.commit_offset(tp, offset)
+            await cast("MicroBatchConsumer", self._app.consumer).commit_offset(tp, offset)
 
         return PartitionLane(
             self._settings,

@@ -27,6 +27,8 @@ POLL_S: Final = 0.05
 class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with short long-polls and committed reads only."""
 
+    transport: "MicroBatchTransport"
+
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - aiokafka is untyped
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - Faust hard-codes it
@@ -36,6 +38,8 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
 
 class MicroBatchConsumer(driver.Consumer):
     """Yields ``(tp, message)`` with a ``Batch`` as the value for batched topics."""
+
+    transport: "MicroBatchTransport"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Faust's signature
         super().__init__(*args, **kwargs)
@@ -48,7 +52,7 @@ class MicroBatchConsumer(driver.Consumer):
         """Fetch once; one message per partition for batched topics."""
         generation = self.app.consumer_generation_id
         records, active = await self._wait_next_records(POLL_S)
-        if not records or self.should_stop:
+        if not records:
             return
         if not self.flow_active:
             # What was fetched is dropped here, so it must be fetched again.
@@ -72,7 +76,7 @@ class MicroBatchConsumer(driver.Consumer):
     def _batch(self, tp: TP, records: list[Any]) -> Any:  # noqa: ANN401 - Faust's message
         batch = Batch(tp.topic, tp.partition, records, self._next_of.get(tp))
         self._next_of[tp] = batch.next_offset
-        message = self._to_message(tp, records[0])
+        message: Any = self._to_message(tp, records[0])
         message.value = batch
         batch.generation = message.generation_id
         return message
@@ -114,7 +118,7 @@ class MicroBatchTransport(driver.Transport):
     isolation_level: str = "read_committed"
 
 
-class BatchSchema(faust.Schema):
+class BatchSchema(faust.Schema[Any, Any]):
     """Passes a ``Batch`` through to the agent without decoding."""
 
     def compile(self, app: Any, **_: Any) -> Any:  # noqa: ANN401 - Faust's signature

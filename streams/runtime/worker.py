@@ -47,7 +47,7 @@ class _App(faust.App):
 
 
 class FaustWorker:
-    """Runs agents as one member of a consumer group; ``failure`` is what ended it, if a fault did."""
+    """Runs agents as one member of a consumer group; ``failure`` is the fault that ended it."""
 
     def __init__(self, settings: Settings, group: str, agents: Sequence[Agent]) -> None:
         self.settings, self.agents = settings, agents
@@ -109,14 +109,18 @@ class FaustWorker:
                 on_failure=self._fail,
             )
 
-    async def _assigned(self, _: faust.App, assigned: set[TP], **__: Any) -> None:  # noqa: ANN401 - Faust's
+    # Faust's signals send (app, set of partitions) and keyword arguments of their own.
+
+    async def _assigned(self, *sent: Any, **__: Any) -> None:  # noqa: ANN401
+        assigned: set[TP] = sent[1]
         for lanes in self.lanes.values():
             await lanes.assigned(assigned)
 
-    async def _revoked(self, _: faust.App, revoked: set[TP], **__: Any) -> None:  # noqa: ANN401 - Faust's
+    async def _revoked(self, *sent: Any, **__: Any) -> None:  # noqa: ANN401
+        revoked: set[TP] = sent[1]
         await asyncio.gather(*(lanes.revoked(revoked) for lanes in self.lanes.values()))
 
-    async def _shut_down(self, _: faust.App, **__: Any) -> None:  # noqa: ANN401 - Faust's
+    async def _shut_down(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
         await asyncio.gather(*(lanes.close() for lanes in self.lanes.values()))
         await self._touches.stop()
 

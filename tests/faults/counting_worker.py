@@ -46,7 +46,7 @@ def main() -> int:
     try:
         FaustWorker(Settings(), f"{PREFIX}.group", [agent]).run()
     except SiyuError as problem:
-        print(f"ended: {problem}", file=sys.stderr)
+        sys.stderr.write(f"ended: {problem}\n")
         return problem.exit_status
     return 0
 

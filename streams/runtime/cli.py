@@ -1,0 +1,236 @@
+"""The command line: `siyu COMMAND`; each process of the flow is one command."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from deploy.local import cli as stack_cli
+from schemas.errors import SiyuError
+from schemas.settings import ROOT, Settings
+from streams.runtime import log
+
+app = typer.Typer(
+    name="siyu",
+    help="Siyu: events of your own channels, live tags, rule-based touches, ClickHouse.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+schema = typer.Typer(help="Contracts of events, tags, rules and touches.", no_args_is_help=True)
+rules = typer.Typer(help="Tags and rules of the rulebook.", no_args_is_help=True)
+app.add_typer(schema, name="schema")
+app.add_typer(rules, name="rules")
+for command in stack_cli.app.registered_commands:
+    if command.callback is not None and command.callback.__name__ != "up":
+        app.registered_commands.append(command)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no progress.")]
+Rulebook = Annotated[
+    Path | None, typer.Option("--rulebook", help="Folder; SIYU_RULEBOOK by default.")
+]
+
+
+@app.command()
+def up(*, as_json: Json = False) -> None:
+    """Start broker and ClickHouse, or reuse them; create topics and tables."""
+    stack_cli.up(as_json=as_json)
+    _migrate(Settings())
+
+
+@app.command()
+def migrate(*, as_json: Json = False) -> None:
+    """Create what is missing: Kafka topics and ClickHouse tables."""
+    made = _migrate(Settings())
+    if as_json:
+        _print_json(made)
+    else:
+        print(f"topics made: {', '.join(made['topics']) or 'none missing'}")
+        print(f"migrations applied: {', '.join(made['migrations']) or 'none missing'}")
+
+
+@app.command()
+def collect() -> None:
+    """Run the HTTP edge: SDK doors and WeChat callbacks."""
+    from streams.sources.collect import run
+
+    run(Settings())
+
+
+@app.command()
+def worker() -> None:
+    """Run the Faust worker: ingest and engage."""
+    from streams.runtime.app import new_worker
+
+    new_worker(Settings()).run()
+
+
+@app.command()
+def deliver() -> None:
+    """Run the touch sender."""
+    from sinks.touches.deliver import run
+
+    run(Settings())
+
+
+@app.command()
+def land(
+    *,
+    once: Annotated[bool, typer.Option(help="Stop at the end that the topics have now.")] = False,
+) -> None:
+    """Run the ClickHouse writer."""
+    from sinks.clickhouse.land import run
+
+    run(Settings(), once=once)
+
+
+@app.command()
+def demo(
+    *,
+    users: Annotated[int, typer.Option(min=1, help="Shoppers of the day.")] = 200,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same day.")] = 7,
+    as_json: Json = False,
+    keep: Annotated[bool, typer.Option(help="Leave everything running afterwards.")] = False,
+) -> None:
+    """Start everything, send a day of events through the front doors, show what came of it."""
+    from deploy.demo.demo import run
+
+    raise typer.Exit(run(Settings(), users=users, seed=seed, json_out=as_json, keep=keep))
+
+
+@app.command()
+def audit(*, as_json: Json = False) -> None:
+    """Compare the log with ClickHouse: nothing lost, nothing double, aggregates right."""
+    from sinks.clickhouse.audit import audit as run_audit
+
+    report = run_audit(Settings())
+    if as_json:
+        _print_json(report)
+    else:
+        print("ok" if report["ok"] else "NOT ok")
+        for finding in report["findings"]:
+            print(f"- {finding}")
+        for name, value in report["figures"].items():
+            print(f"{name}: {value}")
+    raise typer.Exit(0 if report["ok"] else 1)
+
+
+@app.command()
+def query(
+    name: Annotated[str, typer.Argument(help="Without a name: the list of queries.")] = "",
+    *,
+    param: Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE")] = None,
+    as_json: Json = False,
+) -> None:
+    """Answer a BI question from ClickHouse."""
+    from sinks.clickhouse.query import names, run_query
+
+    if not name:
+        listed = {"queries": sorted(names())}
+        _print_json(listed) if as_json else print("\n".join(listed["queries"]))
+        return
+    pairs = [item.partition("=") for item in param or []]
+    wrong = next((key for key, equals, _ in pairs if not equals), None)
+    if wrong is not None:
+        raise typer.BadParameter(f"--param {wrong}: expected NAME=VALUE")
+    answer = run_query(Settings(), name, {key: value for key, _, value in pairs})
+    if as_json:
+        _print_json(answer)
+    else:
+        _print_table(answer["columns"], answer["rows"])
+
+
+@schema.command("export")
+def schema_export(
+    *,
+    out: Annotated[Path, typer.Option(help="Folder to write to.")] = ROOT / "build" / "schemas",
+    as_json: Json = False,
+) -> None:
+    """Write the JSON Schemas of all contracts."""
+    from schemas.export import write
+
+    written = [str(path) for path in write(out)]
+    _print_json({"written": written}) if as_json else print("\n".join(written))
+
+
+@rules.command("lint")
+def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
+    """Load and compile the rulebook; a fault is told with file and line."""
+    from streams.core.engine import Engine
+    from streams.core.rulebook import load_rulebook
+
+    loaded = load_rulebook(rulebook or Settings().rulebook)
+    Engine(loaded)
+    figures = {"ok": True, "tags": len(loaded.tags), "rules": len(loaded.rules)}
+    _print_json(figures) if as_json else print(f"ok: {figures['tags']} tags, "
+                                               f"{figures['rules']} rules")  # fmt: skip
+
+
+@rules.command("test")
+def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
+    """Run the *.test.yaml files beside the rules on a virtual clock."""
+    from streams.core.rulebook import load_rulebook
+    from streams.core.ruletest import run as run_file
+
+    folder = rulebook or Settings().rulebook
+    loaded = load_rulebook(folder)
+    files = sorted(folder.rglob("*.test.yaml"))
+    failures = [failure for file in files for failure in run_file(loaded, file)]
+    if as_json:
+        told = [str(failure) for failure in failures]
+        _print_json({"ok": not failures, "files": len(files), "failures": told})
+    else:
+        for failure in failures:
+            print(failure)
+        print(f"{len(files)} files, {len(failures)} failures")
+    raise typer.Exit(1 if failures else 0)
+
+
+def _migrate(settings: Settings) -> dict[str, list[str]]:
+    from sinks.clickhouse.migrate import migrate as migrate_tables
+    from streams.runtime.broker import ensure_topics
+
+    return {"topics": ensure_topics(settings), "migrations": migrate_tables(settings)}
+
+
+def _print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
+    print(json.dumps(value, ensure_ascii=False, default=str))
+
+
+def _print_table(columns: list[str], rows: list[list[Any]]) -> None:
+    table = Table(*columns)
+    for row in rows:
+        table.add_row(*(str(cell) for cell in row))
+    Console().print(table)
+
+
+def _guarded(command: Callable[[], None]) -> int:
+    try:
+        command()
+    except SiyuError as problem:
+        print(f"siyu: {problem}", file=sys.stderr)
+        return problem.exit_status
+    except ValidationError as wrong:
+        for error in wrong.errors():
+            name = "_".join(["SIYU", *(str(part).upper() for part in error["loc"])])
+            print(f"siyu: {name}: {error['msg']} (got {error['input']!r})", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def main() -> None:
+    """Run the command line; errors end in one line and the exit status of their class."""
+    log.configure()
+    sys.exit(_guarded(app))
+
+
+if __name__ == "__main__":
+    main()
