@@ -1,5 +1,6 @@
 """What the stack fetches, once: whole in the cache or not there, also after kill -9."""
 
+import hashlib
 import platform
 import shutil
 import subprocess
@@ -59,7 +60,8 @@ def wheel(part: str, lock: Path) -> Path:
         argv += ["--only-binary", ":all:", "--target", str(work / "lib"), "-r", str(lock)]
         run(part, argv, cwd=work, remedy="check the network and pip's settings, then try again")
 
-    return cached(f"{lock.stem}-wheel", fill)
+    # Another lock is another folder: an upgrade never mixes two.
+    return cached(f"{lock.stem}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}", fill)
 
 
 def platform_tag() -> tuple[str, str]:

@@ -18,7 +18,9 @@ from deploy.local.process import Process, file_lock, processes
 from schemas.errors import PartMissing
 from schemas.settings import StackSettings, home
 
-# Last started, first stopped; whatever else runs in the home depends on these.
+_UP: Final = "run `siyu up`"
+_UNSET_KAFKA: Final = "check SIYU_KAFKA, or unset it"
+# Stopped last, in this order: whatever else runs in the home depends on them.
 _ENGINES: Final = (clickhouse.NAME, tansu.NAME, kafka.NAME)
 
 
@@ -84,9 +86,12 @@ def down(*, wipe: bool = False) -> list[str]:
     folder = home()
     with file_lock(folder / "stack.lock"):
         found = {process.name: process for process in processes(folder)}
-        order = [name for name in found if name not in _ENGINES]
-        order += [name for name in _ENGINES if name in found]
-        stopped = [name for name in order if found[name].stop()]
+        others = [name for name in found if name not in _ENGINES]
+        engines = [name for name in _ENGINES if name in found]
+        with ThreadPoolExecutor(8) as pool:
+            ended = list(pool.map(lambda name: found[name].stop(), others))
+        stopped = [name for name, was_up in zip(others, ended, strict=True) if was_up]
+        stopped += [name for name in engines if found[name].stop()]
         (folder / "stack.json").unlink(missing_ok=True)
         if wipe:
             # secrets.json stays: data elsewhere (SIYU_KAFKA, SIYU_CLICKHOUSE) is keyed with it.
@@ -123,7 +128,7 @@ def read_info(folder: Path) -> StackInfo | None:
 def _broker(folder: Path, report: Report) -> Served:
     settings = StackSettings()
     if settings.kafka is not None:
-        return Served(settings.kafka, Engine("external", _kafka_answers(settings.kafka)))
+        return Served(settings.kafka, Engine("external", _kafka(settings.kafka, _UNSET_KAFKA)))
     stand_in = settings.broker == "tansu" or (settings.broker == "auto" and _must_fall_back(report))
     unwanted = kafka.NAME if stand_in else tansu.NAME
     Process(unwanted, folder).stop()  # they share the port
@@ -157,7 +162,7 @@ def _http(folder: Path) -> str | None:
     return f"http://127.0.0.1:{ports.kept(folder)['clickhouse_http']}"
 
 
-def _kafka_answers(address: str) -> str:
+def _kafka(address: str, remedy: str) -> str:
     def ask() -> str:
         connects(*address.split(","))
         admin = KafkaAdminClient(bootstrap_servers=address)
@@ -167,7 +172,7 @@ def _kafka_answers(address: str) -> str:
         finally:
             admin.close()
 
-    return _or_missing("Kafka", ask, "check SIYU_KAFKA, or unset it")
+    return _or_missing("Kafka", ask, remedy)
 
 
 def _or_missing(part: str, ask: Callable[[], str], remedy: str) -> str:
@@ -179,8 +184,8 @@ def _or_missing(part: str, ask: Callable[[], str], remedy: str) -> str:
 
 def _problem(info: StackInfo) -> str | None:
     try:
-        _kafka_answers(info.kafka)
-        _or_missing("ClickHouse", lambda: clickhouse.version(info.clickhouse), "run `siyu up`")
+        _kafka(info.kafka, _UP)
+        _or_missing("ClickHouse", lambda: clickhouse.version(info.clickhouse), _UP)
     except PartMissing as missing:
         return str(missing)
     return None
