@@ -71,7 +71,7 @@ def run(
         demo.crew.release()
         outcome["seconds"] = demo.seconds | {"total": round(sum(demo.seconds.values()), 2)}
         if json_out:
-            sys.stdout.write(json.dumps(outcome, ensure_ascii=False, default=str) + "\n")
+            sys.stdout.write(report.as_json(outcome) + "\n")
         else:
             report.show(outcome)
         if keep:

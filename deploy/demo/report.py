@@ -1,6 +1,7 @@
 """The demo's report: one JSON object, or the same on a terminal."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from sinks.clickhouse.query import run_query
 BI: Final = {
     "funnel": "funnel",
     "active_users_by_source": "active_users",
-    "touches_by_rule": "touches_by_rule",
+    "touches_by_rule": "touches",
     "revenue_by_first_channel": "revenue_by_first_channel",
 }
 # For each rule the latest decision of each outcome, with what became of it.
@@ -95,6 +96,15 @@ def build(
         "bi": {answer: run_query(settings, name, {}) for answer, name in BI.items()},
         "checks": checks,
     }
+
+
+def as_json(outcome: dict[str, Any]) -> str:
+    """Return the report as one line of JSON."""
+    return json.dumps(outcome, ensure_ascii=False, default=_plain)
+
+
+def _plain(value: object) -> float | str:
+    return float(value) if isinstance(value, Decimal) else str(value)
 
 
 def _tags(rows: list[tuple[str, str]]) -> dict[str, Any]:
