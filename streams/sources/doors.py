@@ -74,14 +74,17 @@ class Arrival:
         )
 
 
+_ABSENT: Final = msgspec.Raw()
+
+
 class _Ids(msgspec.Struct):
     """Identifiers that an SDK's item may carry, strongest first."""
 
-    userId: msgspec.Raw | None = None  # noqa: N815 - Segment's name
-    login_id: msgspec.Raw | None = None
-    distinct_id: msgspec.Raw | None = None
-    anonymousId: msgspec.Raw | None = None  # noqa: N815 - Segment's name
-    anonymous_id: msgspec.Raw | None = None
+    userId: msgspec.Raw = _ABSENT  # noqa: N815 - Segment's name
+    login_id: msgspec.Raw = _ABSENT
+    distinct_id: msgspec.Raw = _ABSENT
+    anonymousId: msgspec.Raw = _ABSENT  # noqa: N815 - Segment's name
+    anonymous_id: msgspec.Raw = _ABSENT
 
 
 _decode_ids = msgspec.json.Decoder(_Ids).decode
@@ -94,7 +97,7 @@ def item_key(item: bytes) -> bytes:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _digest(item)
     for raw in (ids.userId, ids.login_id, ids.distinct_id, ids.anonymousId, ids.anonymous_id):
-        found = text(bytes(raw)) if raw is not None else None
+        found = text(bytes(raw))
         if found:
             key = found.encode()
             return key if len(key) <= _MAX_KEY_BYTES else key[:128] + b"#" + _digest(key)
