@@ -78,10 +78,16 @@ def connect(
     return client
 
 
+def problem_of(error: BaseException) -> str:
+    """Return the line of an error that says what is wrong, without the server's stack."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    line = next((line for line in lines if "DB::Exception" in line), lines[0])
+    return line.removeprefix("DB::Exception: ").split(". Stack trace", 1)[0][:500]
+
+
 def as_ours(error: BaseException, table: str) -> SiyuError | None:
     """Return the error to raise for one of the driver's; ``None`` if it is none of them."""
-    text = str(error).strip().splitlines() or [type(error).__name__]
-    problem = next((line for line in text if "DB::Exception" in line), text[0])[:500]
+    problem = problem_of(error)
     if isinstance(error, ch.ServerException):
         if error.code in _BLAMES_ROWS:
             return RowsRefused(table, problem)

@@ -93,14 +93,14 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
     async def work(self, *, once: bool) -> None:
         """Land until cancelled; with ``once``, until the ends of the logs as they are now."""
         await self._start()
-        ends = await self._ends() if once else None
+        ends: dict[TopicPartition, int] = {}
         while True:
             batches = await self._poll()
             for tp, records in batches.items():
                 self._feed(tp, records)
             self._regulate()
             self._reap()
-            if ends is not None and await self._reached(ends):
+            if once and await self._reached(ends):
                 return
 
     async def stop(self) -> None:
@@ -200,22 +200,11 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         self._tasks.clear()
         self._paused.clear()
 
-    async def _ends(self) -> dict[TopicPartition, int]:
-        tps = [
-            TopicPartition(topic, number)
-            for topic in BY_TOPIC
-            for number in await self._partitions(topic)
-        ]
-        ends: dict[TopicPartition, int] = await self._consumer.end_offsets(tps)
-        return ends
-
-    async def _partitions(self, topic: str) -> set[int]:
-        found: set[int] | None = self._consumer.partitions_for_topic(topic)
-        return found or set()
-
     async def _reached(self, ends: dict[TopicPartition, int]) -> bool:
         if not self._joined:
             return False
+        if new := self._lanes.keys() - ends.keys():
+            ends |= await self._consumer.end_offsets(list(new))
         for tp, lane in list(self._lanes.items()):
             if not lane.idle:
                 return False
@@ -223,7 +212,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
                 position = await asyncio.wait_for(self._consumer.position(tp), _RETRY_S)
             except (TimeoutError, IllegalStateError):
                 return False
-            if position < ends.get(tp, 0):
+            if position < ends[tp]:
                 return False
         return True
 

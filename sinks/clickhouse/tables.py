@@ -121,6 +121,19 @@ ALL: Final = (EVENTS, TAG_CHANGES, DECISIONS, RECEIPTS, REJECTS)
 BY_TOPIC: Final = {table.topic: table for table in ALL}
 
 
+def offsets_sql(topic: str) -> str:
+    """Return a query of ``_partition, _offset`` of all that a topic left in ClickHouse.
+
+    That is its own table's rows, and the rejects made of records no row could be made of.
+    """
+    own = BY_TOPIC[topic]
+    sources = {own.name: "1"} | {REJECTS.name: f"_topic = '{topic}'"}
+    return " UNION ALL ".join(
+        f"SELECT _partition, _offset FROM {name} WHERE {condition}"  # noqa: S608 - names of this module only
+        for name, condition in sources.items()
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Aggregate:
     """A view's target beside the recomputation from raw: both must give the same rows."""

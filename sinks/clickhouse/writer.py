@@ -14,7 +14,7 @@ from schemas.errors import SinkUnavailable
 from schemas.settings import Settings
 from sinks.clickhouse.client import as_ours, connect
 from sinks.clickhouse.rows import Part, Span
-from sinks.clickhouse.tables import BY_TOPIC, REJECTS
+from sinks.clickhouse.tables import BY_TOPIC, offsets_sql
 
 # Without each of these a repeated block would be stored again, here or in a view's target.
 EXACTLY_ONCE: Final[Mapping[str, Any]] = {
@@ -57,16 +57,11 @@ class Writer:
 
         Raises ``SinkUnavailable``.
         """
-        names = {BY_TOPIC[span.topic].name: "1", REJECTS.name: "_topic = %(topic)s"}
-        query = " UNION ALL ".join(
-            f"SELECT _offset FROM {name} WHERE {condition} AND _partition = %(partition)s"  # noqa: S608 - names of tables.py
+        query = (
+            f"SELECT _offset FROM ({offsets_sql(span.topic)}) WHERE _partition = %(partition)s"  # noqa: S608 - names of tables.py only
             " AND _offset BETWEEN %(first)s AND %(last)s"
-            for name, condition in names.items()
         )
-        values = {
-            "topic": span.topic, "partition": span.partition,
-            "first": span.first, "last": span.last,
-        }  # fmt: skip
+        values = {"partition": span.partition, "first": span.first, "last": span.last}
         try:
             return {row[0] for row in self._client().execute(query, values)}
         except Exception as error:

@@ -1,0 +1,243 @@
+"""The audit of the landing: the log and ClickHouse, offset by offset; aggregates from raw.
+
+The log is read as a consumer of committed transactions reads it, in step with the offsets
+that ClickHouse holds, in order: memory stays flat however long the log is. Below the
+start of the log (retention) only double rows can be found.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from clickhouse_driver import Client
+
+from schemas.errors import PartMissing, SinkUnavailable
+from schemas.settings import Settings
+from sinks.clickhouse.client import as_ours, connect
+from sinks.clickhouse.land import GROUP
+from sinks.clickhouse.tables import AGGREGATES, ALL, BY_TOPIC, REJECTS, Aggregate, offsets_sql
+
+_SHOWN: Final = 10
+_IDLE_S: Final = 30.0
+# Raw rows show before the view's: a difference must outlast the inserts in flight.
+_RECHECKS: Final = 5
+Finding = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Report:
+    """What was found, and the figures that it was found from."""
+
+    findings: list[Finding] = field(default_factory=list)
+    topics: dict[str, dict[str, int]] = field(default_factory=dict)
+    tables: dict[str, dict[str, int]] = field(default_factory=dict)
+    aggregates: dict[str, int] = field(default_factory=dict)
+
+    def offsets(self, check: str, tp: TopicPartition, offsets: list[int]) -> None:
+        """Note offsets at fault, the first few by number."""
+        if offsets:
+            self.findings.append({
+                "check": check, "topic": tp.topic, "partition": tp.partition,
+                "count": len(offsets), "offsets": offsets[:_SHOWN],
+            })  # fmt: skip
+
+
+def audit(settings: Settings, *, settled: bool = False) -> dict[str, Any]:
+    """Return ``{"audit": "land", "ok", "findings", "figures"}``.
+
+    Holds while a lander works: what it has not committed yet counts as ``behind``. With
+    ``settled`` that is a finding too. Raises ``PartMissing`` if a part does not answer.
+    """
+    try:
+        return asyncio.run(_audit(settings, settled=settled))
+    except KafkaError as error:
+        raise PartMissing("kafka", str(error), remedy="is it up? `siyu status`") from error
+    except Exception as error:
+        if isinstance(ours := as_ours(error, "clickhouse"), SinkUnavailable):
+            raise PartMissing(
+                "clickhouse", str(ours), remedy="`siyu status`, `siyu migrate`"
+            ) from error
+        raise
+
+
+async def _audit(settings: Settings, *, settled: bool) -> dict[str, Any]:
+    report = Report()
+    client = connect(settings.clickhouse)
+    try:
+        await _compare_log(settings, client, report)
+        _count_tables(client, report)
+        for aggregate in AGGREGATES:
+            _recompute(client, aggregate, report)
+    finally:
+        client.disconnect()
+    behind = sum(figures["behind"] for figures in report.topics.values())
+    if settled and behind:
+        report.findings.append({"check": "behind", "count": behind})
+    return {
+        "audit": "land",
+        "ok": not report.findings,
+        "findings": report.findings,
+        "figures": {
+            "topics": report.topics, "tables": report.tables, "aggregates": report.aggregates,
+        },
+    }  # fmt: skip
+
+
+async def _compare_log(settings: Settings, client: Client, report: Report) -> None:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed" if settings.kafka_transactions else "read_uncommitted",
+    )
+    await consumer.start()
+    try:
+        tps, committed = await _partitions(settings, report)
+        begins = await consumer.beginning_offsets(tps)
+        ends = await consumer.end_offsets(tps)
+        consumer.assign(tps)
+        consumer.pause(*tps)
+        for tp in tps:
+            span = range(begins[tp], ends[tp])
+            await _compare_partition(
+                consumer, client, tp, span, committed=committed.get(tp, 0), report=report
+            )
+    finally:
+        await consumer.stop()
+
+
+async def _partitions(
+    settings: Settings, report: Report
+) -> tuple[list[TopicPartition], dict[TopicPartition, int]]:
+    """Return the partitions of all landed topics, and what the landers have committed."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        described = await admin.describe_topics(list(BY_TOPIC))
+        group = await admin.list_consumer_group_offsets(GROUP)
+    finally:
+        await admin.close()
+    tps = [
+        TopicPartition(topic["topic"], partition["partition"])
+        for topic in described
+        for partition in topic["partitions"]
+    ]
+    # A topic that is not there must not pass for one without a fault.
+    for topic in sorted(BY_TOPIC.keys() - {tp.topic for tp in tps}):
+        report.findings.append({"check": "no_such_topic", "topic": topic})
+    return sorted(tps), {tp: meta.offset for tp, meta in group.items() if meta.offset >= 0}
+
+
+async def _compare_partition(
+    consumer: AIOKafkaConsumer,
+    client: Client,
+    tp: TopicPartition,
+    span: range,
+    *,
+    committed: int,
+    report: Report,
+) -> None:
+    """Compare one partition's log over ``span`` with what ClickHouse holds of it."""
+    if committed < span.start:
+        report.offsets("trimmed_before_landing", tp, [committed, span.start - 1])
+    landed = _Landed(client, tp, span)
+    missing: list[int] = []
+    extra: list[int] = []
+    double: list[int] = []
+    logged = held = 0
+    async for chunk in _log(consumer, tp, span):
+        there = landed.up_to(chunk[-1])
+        logged, held = logged + len(chunk), held + len(there)
+        if there != chunk:
+            missing += sorted(set(chunk) - set(there))
+            extra += sorted(set(there) - set(chunk))
+            double += [one for one, times in Counter(there).items() if times > 1]
+    extra += landed.up_to(span.stop)
+    report.offsets("missing", tp, [offset for offset in missing if offset < committed])
+    # Committed transactions only: an offset that the log does not have came from an aborted one.
+    report.offsets("not_on_the_log", tp, extra)
+    report.offsets("double", tp, double)
+    figures = report.topics.setdefault(tp.topic, {"log": 0, "landed": 0, "behind": 0})
+    figures["log"] += logged
+    figures["landed"] += held - len(extra)
+    figures["behind"] += sum(offset >= committed for offset in missing)
+
+
+class _Landed:
+    """The offsets of a partition in ClickHouse, in order, taken bit by bit."""
+
+    def __init__(self, client: Client, tp: TopicPartition, span: range) -> None:
+        query = (
+            f"SELECT _offset FROM ({offsets_sql(tp.topic)}) WHERE _partition = %(partition)s"  # noqa: S608 - names of tables.py only
+            " AND _offset >= %(start)s AND _offset < %(stop)s ORDER BY _offset"
+        )
+        values = {"partition": tp.partition, "start": span.start, "stop": span.stop}
+        self._rows: Iterator[tuple[int]] = client.execute_iter(query, values)
+        self._next = next(self._rows, None)
+
+    def up_to(self, last: int) -> list[int]:
+        """Return the next offsets that are not above ``last``."""
+        taken: list[int] = []
+        while self._next is not None and self._next[0] <= last:
+            taken.append(self._next[0])
+            self._next = next(self._rows, None)
+        return taken
+
+
+async def _log(
+    consumer: AIOKafkaConsumer, tp: TopicPartition, span: range
+) -> AsyncIterator[list[int]]:
+    """Yield the data offsets of ``span`` that a reader of committed transactions sees."""
+    consumer.resume(tp)
+    consumer.seek(tp, span.start)
+    moved_s, position = time.monotonic(), span.start
+    while position < span.stop:
+        found = await consumer.getmany(tp, timeout_ms=500)
+        offsets = [record.offset for record in found.get(tp, ()) if record.offset < span.stop]
+        if offsets:
+            yield offsets
+        if (at := await consumer.position(tp)) > position:
+            moved_s, position = time.monotonic(), at
+        elif time.monotonic() - moved_s > _IDLE_S:
+            raise PartMissing(
+                "kafka", f"{tp.topic}:{tp.partition} stands still", remedy="try again"
+            )
+    consumer.pause(tp)
+
+
+def _count_tables(client: Client, report: Report) -> None:
+    for table in ALL:
+        key = "_topic, _partition, _offset" if table is REJECTS else "_partition, _offset"
+        rows, distinct = client.execute(f"SELECT count(), uniqExact({key}) FROM {table.name}")[0]  # noqa: S608 - names of tables.py only
+        report.tables[table.name] = {"rows": rows, "distinct": distinct}
+        if rows != distinct:
+            report.findings.append(
+                {"check": "double_rows", "table": table.name, "count": rows - distinct}
+            )
+
+
+def _recompute(client: Client, aggregate: Aggregate, report: Report) -> None:
+    one, other = aggregate.stored, aggregate.recomputed
+    query = (
+        f"SELECT (SELECT count() FROM ({one})),"  # noqa: S608 - names of tables.py only
+        f" (SELECT count() FROM (({one}) EXCEPT ({other}))),"
+        f" (SELECT count() FROM (({other}) EXCEPT ({one})))"
+    )
+    rows = wrong = absent = 0
+    for _ in range(_RECHECKS):
+        rows, wrong, absent = client.execute(query)[0]
+        if not wrong and not absent:
+            break
+        time.sleep(1)
+    report.aggregates[aggregate.name] = rows
+    if wrong or absent:
+        report.findings.append({
+            "check": "aggregate", "table": aggregate.name,
+            "not_as_recomputed": wrong, "absent_or_other": absent,
+        })  # fmt: skip

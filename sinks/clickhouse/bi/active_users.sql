@@ -1,0 +1,22 @@
+-- Active users and events by day and source; source "all" counts a user of several sources once.
+-- Reads the aggregate, so it is fast on any history. Days are those of Asia/Shanghai.
+-- :param from Date = 2000-01-01 -- first day, by event time
+-- :param to Date = 2100-01-01 -- last day
+SELECT
+    day,
+    if(of_all, 'all', toString(by_source)) AS source,
+    active AS users,
+    happened AS events
+FROM
+(
+    SELECT
+        day,
+        source AS by_source,
+        grouping(source) = 1 AS of_all,
+        uniqMerge(users) AS active,
+        sum(events) AS happened
+    FROM users_per_day
+    WHERE day BETWEEN {from:Date} AND {to:Date}
+    GROUP BY GROUPING SETS ((day, source), (day))
+)
+ORDER BY day, of_all, source

@@ -1,0 +1,18 @@
+-- GMV by day: orders, buyers, revenue and revenue an order.
+-- :param pay String = order_paid -- event that carries the revenue in its amount
+-- :param source String = -- only this source; empty: all
+-- :param from Date = 2000-01-01 -- first day, by event time
+-- :param to Date = 2100-01-01 -- last day
+-- :param tz String = Asia/Shanghai -- time zone of the days
+SELECT
+    toDate(timestamp, {tz:String}) AS day,
+    count() AS orders,
+    uniqExact(user) AS buyers,
+    sum(amount) AS gmv,
+    round(gmv / orders, 2) AS gmv_per_order
+FROM events
+WHERE event = {pay:String}
+    AND toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+    AND ({source:String} = '' OR source = {source:String})
+GROUP BY day
+ORDER BY day

@@ -1,0 +1,19 @@
+-- What each rule decided and what became of its touches: sent, held back (and by what), the
+-- holdout group, and the channel's answers.
+-- :param rule String = -- only this rule; empty: all
+-- :param from Date = 2000-01-01 -- first day (Asia/Shanghai)
+-- :param to Date = 2100-01-01 -- last day
+SELECT
+    rule,
+    sumIf(touches, stage = 'decision' AND outcome = 'sent') AS decided_sent,
+    sumIf(touches, stage = 'decision' AND outcome = 'suppressed') AS suppressed,
+    sumIf(touches, stage = 'decision' AND outcome = 'holdout') AS holdout,
+    sumIf(touches, stage = 'decision' AND outcome = 'exited') AS exited,
+    sumIf(touches, stage = 'receipt' AND outcome = 'sent') AS delivered,
+    sumIf(touches, stage = 'receipt' AND outcome = 'failed') AS failed,
+    sumIf(touches, stage = 'receipt' AND outcome = 'unknown') AS unknown,
+    sumMapIf(map(toString(reason), touches), stage = 'decision' AND outcome != 'sent') AS not_sent_by_reason
+FROM touches_by_rule
+WHERE day BETWEEN {from:Date} AND {to:Date} AND ({rule:String} = '' OR rule = {rule:String})
+GROUP BY rule
+ORDER BY rule

@@ -1,0 +1,131 @@
+"""Questions of analysts: the SQL files of ``bi``, each with typed parameters and defaults.
+
+A file opens with what it answers and one line for each parameter::
+
+    -- :param from Date = 2000-01-01 -- first day
+
+The name and type are those of ClickHouse's own ``{from:Date}`` in the query below, which
+the server fills in: a value can never become SQL.
+"""
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+from clickhouse_driver import errors as ch
+
+from schemas.errors import ConfigInvalid, PartMissing, SinkUnavailable
+from schemas.settings import Settings
+from sinks.clickhouse.client import as_ours, connect, problem_of
+
+FOLDER: Final = Path(__file__).parent / "bi"
+_PARAM: Final = re.compile(r"^-- :param (\w+) (\S+) =(.*?) -- (.*)$")
+# What ClickHouse answers if a parameter's text is not of its type.
+_BAD_PARAMETER: Final = frozenset({6, 26, 27, 36, 38, 41, 72, 117, 321, 456, 457})
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter: its ClickHouse type, default and meaning."""
+
+    name: str
+    type: str
+    default: str
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One file of ``bi``: what it answers, what may be asked for, and its SQL."""
+
+    name: str
+    answers: str
+    params: tuple[Param, ...]
+    sql: str
+
+
+def names() -> list[str]:
+    """Return the names that ``run_query`` knows."""
+    return sorted(path.stem for path in FOLDER.glob("*.sql"))
+
+
+def describe(name: str) -> Question:
+    """Return a question; raises ``ConfigInvalid`` with the nearest name for an unknown one."""
+    if name not in names():
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(names())}"
+        raise ConfigInvalid("query", f"no query is called {name!r}", hint=hint)
+    sql = (FOLDER / f"{name}.sql").read_text("utf-8")
+    answers, params = [], []
+    for line in sql.splitlines():
+        if not line.startswith("--"):
+            break
+        if match := _PARAM.match(line):
+            key, kind, default, meaning = match.groups()
+            params.append(Param(key, kind, default.strip(), meaning.strip()))
+        else:
+            answers.append(line.removeprefix("--").strip())
+    return Question(name, " ".join(answers).strip(), tuple(params), sql)
+
+
+def run_query(
+    settings: Settings, name: str, params: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return ``{"columns": [name, ...], "rows": [[value, ...], ...]}`` of a question.
+
+    Values are JSON's: dates as ISO text, money as numbers.
+
+    Raises ``ConfigInvalid`` for an unknown name, parameter or a value that is not of the
+    parameter's type, and ``PartMissing`` where ClickHouse does not answer.
+    """
+    question = describe(name)
+    values = {param.name: param.default for param in question.params}
+    for key, value in (params or {}).items():
+        if key not in values:
+            raise ConfigInvalid(
+                f"query {name}",
+                f"no parameter {key!r}",
+                hint=f"it has {', '.join(values) or 'none'}",
+            )
+        values[key] = str(value)
+    client = connect(settings.clickhouse, settings={"server_side_params": True})
+    try:
+        rows, columns = client.execute(question.sql, values, with_column_types=True)
+    except Exception as error:
+        if isinstance(error, ch.ServerException) and error.code in _BAD_PARAMETER:
+            raise ConfigInvalid(
+                f"query {name}", problem_of(error), hint=_types(question)
+            ) from error
+        raise _as_missing(error) or error from error
+    finally:
+        client.disconnect()
+    return {
+        "columns": [column for column, _ in columns],
+        "rows": [[_plain(value) for value in row] for row in rows],
+    }
+
+
+def _types(question: Question) -> str:
+    return ", ".join(f"{param.name} {param.type}" for param in question.params)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any value that the driver returns
+    if isinstance(value, Decimal):
+        return float(value)
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def _as_missing(error: Exception) -> PartMissing | None:
+    """Return what is missing behind a failed query, ``None`` if the query itself is at fault."""
+    if isinstance(error, ch.ServerException):
+        if error.code in {ch.ErrorCodes.UNKNOWN_TABLE, ch.ErrorCodes.UNKNOWN_DATABASE}:
+            return PartMissing("clickhouse", "the tables are not there", remedy="`siyu migrate`")
+        return None
+    if isinstance(ours := as_ours(error, "clickhouse"), SinkUnavailable):
+        return PartMissing("clickhouse", str(ours), remedy="is it up? `siyu status`")
+    return None
