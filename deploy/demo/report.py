@@ -20,7 +20,7 @@ from sinks.clickhouse.query import run_query
 BI: Final = {
     "funnel": "funnel",
     "active_users_by_source": "active_users",
-    "touches_by_rule": "touches",
+    "touches_by_rule": "touches_by_rule",
     "revenue_by_first_channel": "revenue_by_first_channel",
 }
 # For each rule the latest decision of each outcome, with what became of it.
@@ -162,7 +162,7 @@ def _show_touches(console: Console, touches: dict[str, Any]) -> None:
             sent = f"{sample['channel']} {sample['status']}".strip()
             why = f"{sample['why']} ({sample['trigger_kind']} {sample['trigger']})"
             rows.append([rule, sample["outcome"], number, sample["user"], why, sent])
-    heads = ["rule", "outcome", "users", "for example", "why", "delivery"]
+    heads = ["rule", "outcome", "decisions", "for example", "why", "delivery"]
     _table(console, "touches: what each rule decided, and why", heads, rows)
 
 
