@@ -1,0 +1,63 @@
+"""What every file that a rule author writes shares: strict models, durations, event names."""
+
+import re
+from typing import Annotated, Any, Final
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+UNITS_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_DURATION: Final = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d|w)")
+# Ids stand in paths (`tag.view_24h`), file names and ClickHouse columns.
+ID_PATTERN: Final = r"^[a-z][a-z0-9_]{0,62}$"
+
+
+class Authored(BaseModel):
+    """A part of the rulebook: unknown keys are errors, values are not coerced."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def parse_duration_ms(raw: object) -> int:
+    """Return the milliseconds of ``90s``, ``30m``, ``24h``, ``7d`` or ``2w``."""
+    found = _DURATION.fullmatch(raw) if isinstance(raw, str) else None
+    if found is None:
+        raise PydanticCustomError(
+            "duration",
+            "{raw} is not a duration: write a whole number and a unit, like 30m, 24h or 7d",
+            {"raw": repr(raw)},
+        )
+    return int(found[1]) * UNITS_MS[found[2]]
+
+
+def _refuse(raw: object) -> object:
+    if raw is not None:
+        raise PydanticCustomError("not_yet", "not supported yet")
+    return None
+
+
+def _one_or_more(raw: object) -> object:
+    return [raw] if isinstance(raw, str) else raw
+
+
+DurationMs = Annotated[
+    int,
+    BeforeValidator(parse_duration_ms),
+    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
+]
+# A key of the language that this version knows but cannot do: better said than ignored.
+NotYet = Annotated[None, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]
+Id = Annotated[str, Field(pattern=ID_PATTERN)]
+EventName = Annotated[str, Field(min_length=1, max_length=256)]
+EventNames = Annotated[list[EventName], BeforeValidator(_one_or_more), Field(min_length=1)]
+# A path into the event: `properties.amount`, `context.channel`, `traits.city`.
+EventPath = Annotated[str, Field(min_length=1, max_length=256)]
+# Conditions are parsed, with places for errors, by streams.core.conditions.
+Condition = dict[str, Any]
+
+
+class Match(Authored):
+    """Events of a name (one of several, or "*" for all) that satisfy ``where``."""
+
+    event: EventNames
+    where: Condition = Field(default_factory=dict)

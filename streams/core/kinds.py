@@ -1,0 +1,244 @@
+"""Kinds of tags: how each lives in a cell, a list that starts with the kind's code.
+
+A new kind is one class with the methods of ``Kind`` and one case in ``make_kind``.
+Counts and sums read 0 and flags false where there is nothing; the others are missing.
+"""
+# ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from schemas.tags import CountTag, FirstTag, FlagTag, LastTag, SumTag, Tag
+from streams.core.state import Cell
+from streams.core.windows import Window, bounded
+
+Value = str | int | float | bool | None
+# Sums are kept as whole ten-thousandths, so that they do not depend on the order.
+SCALE: Final = 10_000
+MAX_AMOUNT: Final = 10**12
+MAX_TEXT: Final = 256
+_MAX_INT: Final = 2**63 - 1
+_rank = msgspec.json.Encoder().encode
+
+
+class Kind(Protocol):
+    """How one kind of tag lives in a cell; times are in ms, ``clock`` is the user's."""
+
+    code: str
+    empty: Value
+
+    def new(self) -> Cell:
+        """Return the cell of a tag that has seen nothing."""
+
+    def accept(self, raw: object) -> object | None:
+        """Return what to fold of an event's value; ``None`` if it has none."""
+
+    def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: Any) -> tuple[Value, Value]:  # noqa: ANN401 - what accept made
+        """Take a value in; return what was shown before and what is to be shown now."""
+
+    def read(self, cell: Cell, at_ms: int) -> Value:
+        """Return the value at a time."""
+
+    def expiry_ms(self, cell: Cell) -> int:
+        """Return when time alone takes away what is shown; 0 for never."""
+
+    def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
+        """Let time pass: what was shown, what is to be shown now, and since when."""
+
+
+class _Lasting:
+    """Kinds that time alone does not move."""
+
+    def expiry_ms(self, cell: Cell) -> int:
+        return 0
+
+    def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
+        value: Value = cell[-1]
+        return value, value, now_ms
+
+
+class Ever(_Lasting):
+    """A count or sum over all time: ``[code, total]``."""
+
+    empty: Value = 0
+
+    def __init__(self, code: str, amount: "Amount") -> None:
+        self.code, self._amount = code, amount
+        self.accept = amount.accept
+
+    def new(self) -> Cell:
+        return [self.code, 0]
+
+    def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
+        before: int = cell[1]
+        cell[1] = bounded(before + value)
+        return self._amount.show(before), self._amount.show(cell[1])
+
+    def read(self, cell: Cell, at_ms: int) -> Value:
+        return self._amount.show(cell[1])
+
+
+class Rolling:
+    """A count or sum in a sliding window: ``[code, tile_ms, shown, tiles]``."""
+
+    empty: Value = 0
+
+    def __init__(self, code: str, amount: "Amount", window_ms: int) -> None:
+        self.code, self._amount, self._window = code, amount, Window(window_ms)
+        self.accept = amount.accept
+
+    def new(self) -> Cell:
+        return [self.code, self._window.tile_ms, 0, {}]
+
+    def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
+        before: int = cell[2]
+        self._window.add(self._tiles(cell), at_ms, value, clock_ms)
+        cell[2] = after = bounded(self._window.total(cell[3], clock_ms))
+        return self._amount.show(before), self._amount.show(after)
+
+    def read(self, cell: Cell, at_ms: int) -> Value:
+        return self._amount.show(bounded(self._window.total(self._tiles(cell), at_ms)))
+
+    def expiry_ms(self, cell: Cell) -> int:
+        return self._window.empty_at_ms(self._tiles(cell)) if cell[2] else 0
+
+    def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
+        before: int = cell[2]
+        empty_ms = self._window.empty_at_ms(self._tiles(cell))
+        cell[2] = after = bounded(self._window.total(cell[3], now_ms))
+        return self._amount.show(before), self._amount.show(after), min(now_ms, empty_ms or now_ms)
+
+    def _tiles(self, cell: Cell) -> dict[int, int]:
+        if cell[1] != self._window.tile_ms:
+            cell[3] = self._window.retile(cell[3], cell[1])
+            cell[1] = self._window.tile_ms
+        tiles: dict[int, int] = cell[3]
+        return tiles
+
+
+class Pick(_Lasting):
+    """The value of the latest (or earliest) event by event time: ``[code, time, value]``."""
+
+    empty: Value = None
+
+    def __init__(self, code: str, *, latest: bool) -> None:
+        self.code, self._latest = code, latest
+
+    def new(self) -> Cell:
+        return [self.code, None, None]
+
+    def accept(self, raw: object) -> object | None:
+        return plain(raw)
+
+    def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: Value) -> tuple[Value, Value]:
+        time_ms, before = cell[1], cell[2]
+        if time_ms is None or self._better((at_ms, value), (time_ms, before)):
+            cell[1], cell[2] = at_ms, value
+        return before, cell[2]
+
+    def read(self, cell: Cell, at_ms: int) -> Value:
+        value: Value = cell[2]
+        return value
+
+    def _better(self, new: tuple[int, Value], old: tuple[int, Value]) -> bool:
+        if new[0] != old[0]:
+            return (new[0] > old[0]) is self._latest
+        # Two events of one millisecond: the value itself decides, never who came first.
+        return _rank(new[1]) > _rank(old[1])
+
+
+class Flag:
+    """True from the latest ``on`` for ttl, or until an ``off``: ``[code, on, off, shown]``."""
+
+    empty: Value = False
+
+    def __init__(self, code: str, ttl_ms: int | None) -> None:
+        self.code, self._ttl_ms = code, ttl_ms
+
+    def new(self) -> Cell:
+        return [self.code, None, None, False]
+
+    def accept(self, raw: object) -> object | None:
+        return raw
+
+    def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: bool) -> tuple[Value, Value]:  # noqa: FBT001 - the protocol's signature
+        side = 1 if value else 2
+        if cell[side] is None or at_ms > cell[side]:
+            cell[side] = at_ms
+        before, after = cell[3], self.read(cell, clock_ms)
+        cell[3] = after
+        return before, after
+
+    def read(self, cell: Cell, at_ms: int) -> Value:
+        _, on_ms, off_ms, _ = cell
+        if on_ms is None or (off_ms is not None and off_ms > on_ms):
+            return False
+        return self._ttl_ms is None or at_ms < on_ms + self._ttl_ms
+
+    def expiry_ms(self, cell: Cell) -> int:
+        return cell[1] + self._ttl_ms if cell[3] and self._ttl_ms is not None else 0
+
+    def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
+        since_ms = self.expiry_ms(cell) or now_ms
+        before, after = cell[3], self.read(cell, now_ms)
+        cell[3] = after
+        return before, after, since_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What is added up, as whole numbers, and how the total is shown."""
+
+    accept: Callable[[object], int | None]
+    show: Callable[[int], int | float]
+
+
+def _one(raw: object) -> int:  # noqa: ARG001 - each event is one, whatever it holds
+    return 1
+
+
+def _as_is(total: int) -> int:
+    return total
+
+
+def _scaled(raw: object) -> int | None:
+    if type(raw) is int or type(raw) is float:
+        return round(max(-MAX_AMOUNT, min(MAX_AMOUNT, raw)) * SCALE)
+    return None
+
+
+def _unscaled(total: int) -> int | float:
+    return total / SCALE if total % SCALE else total // SCALE
+
+
+def plain(raw: object) -> Value:
+    """Return a value small enough to hold; ``None`` for lists, mappings and nothing."""
+    if isinstance(raw, str):
+        return raw[:MAX_TEXT]
+    if isinstance(raw, bool) or type(raw) is float:
+        return raw
+    if isinstance(raw, int):
+        return raw if -_MAX_INT <= raw <= _MAX_INT else float(raw)
+    return None
+
+
+COUNT: Final = Amount(_one, _as_is)
+SUM: Final = Amount(_scaled, _unscaled)
+
+
+def make_kind(tag: Tag) -> Kind:
+    """Return how a tag's kind lives."""
+    match tag:
+        case CountTag():
+            return Rolling("C", COUNT, tag.window_ms) if tag.window_ms else Ever("c", COUNT)
+        case SumTag():
+            return Rolling("S", SUM, tag.window_ms) if tag.window_ms else Ever("s", SUM)
+        case LastTag():
+            return Pick("l", latest=True)
+        case FirstTag():
+            return Pick("f", latest=False)
+        case FlagTag():
+            return Flag("b", tag.ttl_ms)

@@ -1,0 +1,187 @@
+"""The rulebook: YAML files of tags and rules, read, checked against each other, versioned."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+from pydantic import ValidationError
+
+from schemas.authoring import Authored
+from schemas.errors import ConfigInvalid
+from schemas.rules import Policies, Rule, RulebookFile
+from schemas.tags import Tag, TagKinds
+from streams.core.conditions import Fault, suggest
+from streams.core.paths import Names
+from streams.core.yaml_places import Located, Place, read_yaml
+
+TEST_SUFFIX: Final = ".test.yaml"
+_json = msgspec.json.Encoder(order="deterministic").encode
+
+
+@dataclass(frozen=True, slots=True)
+class Rulebook:
+    """All tags and rules, in the order of files and of their places in them.
+
+    ``versions`` holds for each rule a hash of its definition (status and description
+    aside); ``version`` one of everything.
+    """
+
+    tags: tuple[Tag, ...]
+    rules: tuple[Rule, ...]
+    policies: Policies
+    versions: dict[str, str]
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """One file as read."""
+
+    located: Located
+    content: RulebookFile
+
+    def invalid(self, fault: Fault, subject: str = "") -> ConfigInvalid:
+        """Return the error of a fault somewhere in this file."""
+        problem = f"{subject}: {fault.problem}" if subject else fault.problem
+        line = self.located.line(fault.place)
+        return ConfigInvalid(self.located.path, problem, hint=fault.hint, line=line)
+
+
+def load_rulebook(path: Path) -> Rulebook:
+    """Return the rulebook of a folder or file; raises ``ConfigInvalid`` with file and line."""
+    files = [path] if path.is_file() else sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
+    reads = [_read(one) for one in files if not one.name.endswith(TEST_SUFFIX)]
+    if not reads:
+        hint = "set SIYU_RULEBOOK to a folder that holds tags and rules"
+        raise ConfigInvalid(path, "no rulebook: there is no .yaml file", hint=hint)
+    policies = _policies(reads)
+    _check_ids(reads)
+    tags = tuple(tag for read in reads for tag in read.content.tags)
+    declares = [read.content.declares for read in reads]
+    names = Names(declares, {tag.id for tag in tags}, policies)
+    for read in reads:
+        _check_names(read, names)
+    rules = tuple(rule for read in reads for rule in read.content.rules)
+    whole = [_definition(one) for one in (*tags, *rules, policies)]
+    return Rulebook(tags, rules, policies, {r.id: _version(r) for r in rules}, _hash(whole))
+
+
+def _read(path: Path) -> _Read:
+    located = read_yaml(path)
+    try:
+        return _Read(located, RulebookFile.model_validate(located.data))
+    except ValidationError as invalid:
+        raise _explain(located, invalid) from invalid
+
+
+def _check_names(read: _Read, names: Names) -> None:
+    subject = ""
+    try:
+        for i, tag in enumerate(read.content.tags):
+            subject = f"tag {tag.id}"
+            names.tag(tag, ("tags", i))
+        for i, rule in enumerate(read.content.rules):
+            subject = f"rule {rule.id}"
+            names.rule(rule, ("rules", i))
+    except Fault as fault:
+        raise read.invalid(fault, subject) from fault
+
+
+def _check_ids(reads: list[_Read]) -> None:
+    """Two tags, or two rules, cannot have one id, in whatever files they are."""
+    taken: dict[tuple[str, str], Path] = {}
+    for read in reads:
+        content = read.content
+        ids: list[tuple[str, int, str]] = [
+            ("tags", i, tag.id) for i, tag in enumerate(content.tags)
+        ]
+        ids += [("rules", i, rule.id) for i, rule in enumerate(content.rules)]
+        for part, i, name in ids:
+            there = taken.get((part, name))
+            if there is not None:
+                problem = f"the id {name} is taken in {there.name}"
+                raise read.invalid(Fault((part, i), problem, "an id is one thing's for ever"))
+            taken[part, name] = read.located.path
+
+
+def _policies(reads: list[_Read]) -> Policies:
+    found = [read for read in reads if read.content.policies is not None]
+    if len(found) > 1:
+        problem = f"policies stand in {found[0].located.path.name} already"
+        raise found[1].invalid(Fault(("policies",), problem, "keep them in one file"))
+    policies = found[0].content.policies if found else None
+    return policies or Policies()
+
+
+def _definition(part: Authored) -> dict[str, object]:
+    # Defaults are left out, so that a key that a later release adds moves no version.
+    aside = {"status", "description"}
+    return part.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=aside)
+
+
+def _version(rule: Rule) -> str:
+    return _hash(_definition(rule))
+
+
+def _hash(definition: object) -> str:
+    return hashlib.blake2b(_json(definition), digest_size=4).hexdigest()
+
+
+def _explain(located: Located, invalid: ValidationError) -> ConfigInvalid:
+    """Return the first error of a model in the words of an author."""
+    error = invalid.errors(include_url=False)[0]
+    place, kind = error["loc"], error["type"]
+    key = str(place[-1]) if place else ""
+    problem, hint = error["msg"], ""
+    if kind == "extra_forbidden":
+        problem, hint = f"unknown key {key}", suggest(key, _vocabulary())
+    elif kind == "missing":
+        problem, hint = f"{key} is missing", ""
+    elif kind == "not_yet":
+        problem = f"not supported yet: {key}"
+    elif kind in ("union_tag_invalid", "union_tag_not_found"):
+        problem, hint = _unknown_kind(error["input"])
+        place = (*place, "kind")
+    elif kind == "string_type" and isinstance(error["input"], bool | int | float):
+        problem, hint = f"{error['input']} is not text", "quote it"
+    where = _spell(located, place)
+    return ConfigInvalid(
+        located.path, f"{where}: {problem}" if where else problem, hint=hint,
+        line=located.line(place),
+    )  # fmt: skip
+
+
+def _unknown_kind(raw: object) -> tuple[str, str]:
+    kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
+    kinds = f"kinds are {', '.join(TagKinds.known)}"
+    if kind in TagKinds.planned:
+        return f"not supported yet: kind {kind}", kinds
+    return f"unknown kind {kind}" if kind != "None" else "kind is missing", kinds
+
+
+def _spell(located: Located, place: Place) -> str:
+    """Return a place as an author knows it: "rule cart_30m, trigger.absence.within"."""
+    here = located.nearest(place)
+    steps, subject = [str(step) for step in here], ""
+    if len(here) > 1 and here[0] in ("tags", "rules"):
+        subject = f"{str(here[0])[:-1]} {_id_at(located.data, here)}"
+        steps = steps[2:]
+    return ", ".join(part for part in (subject, ".".join(steps)) if part)
+
+
+def _id_at(data: object, place: Place) -> object:
+    one = data.get(place[0]) if isinstance(data, dict) else None
+    one = one[place[1]] if isinstance(one, list) and isinstance(place[1], int) else None
+    return one.get("id", place[1]) if isinstance(one, dict) else place[1]
+
+
+def _vocabulary() -> set[str]:
+    words: set[str] = set()
+    models: list[type[Authored]] = [Authored]
+    while models:
+        model = models.pop()
+        models.extend(model.__subclasses__())
+        words.update(field.alias or name for name, field in model.model_fields.items())
+    return words

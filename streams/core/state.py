@@ -1,0 +1,197 @@
+"""One user's state: what it holds, how it is packed, and the ids that are derived from it.
+
+Packed as msgpack arrays; a field is only ever appended, so that older bytes load (it
+takes its default) and newer bytes load too (it is passed over). Parts are held by the
+id of their tag or rule: an id that the rulebook no longer has is kept, unread.
+"""
+
+import hashlib
+from bisect import insort
+from typing import Any, Final
+
+import msgspec
+
+from schemas.errors import SiyuError
+from schemas.events import Event
+
+VERSION: Final = 1
+DAY_MS: Final = 86_400_000
+# Over this behind the user's clock an event counts in tags but is too old to act on.
+LATE_MS: Final = DAY_MS
+# A user with more than these has no human pattern; the newest are kept.
+MAX_KEYS: Final = 64
+MAX_TIMES: Final = 32
+MAX_PROPERTIES_BYTES: Final = 4096
+
+Cell = list[Any]
+
+
+class StateUnreadable(SiyuError):
+    """A packed state cannot be read: rebuild it by a replay, or run the version that wrote it."""
+
+
+class Cause(msgspec.Struct, array_like=True):
+    """What a waiting rule must remember of its event; mappings are kept as JSON."""
+
+    message_id: str
+    type: str
+    event: str
+    source: str
+    door: str
+    account: str
+    time_ms: int
+    received_at_ms: int
+    identities: dict[str, str]
+    properties: bytes
+    context: bytes = b""
+    traits: bytes = b""
+
+
+class Timer(msgspec.Struct, array_like=True):
+    """A wait of an absence rule: from ``start_ms`` to ``due_ms``, not run before ``fire_at_ms``."""
+
+    rule: str
+    key: str
+    start_ms: int
+    due_ms: int
+    fire_at_ms: int
+    cause: Cause
+
+
+class RuleState(msgspec.Struct, array_like=True):
+    """What one rule remembers of one user; times are in ms, by join key where it has one."""
+
+    entered_ms: int | None = None
+    counts: dict[str, list[int]] = {}
+    afters: dict[str, list[int]] = {}
+    nones: dict[str, list[int]] = {}
+    exits: list[int] = []
+
+
+class State(msgspec.Struct, array_like=True):
+    """One user. ``latest_ms`` is the user's clock: the latest time of an event or timer run.
+
+    ``expiry_ms``: no shown tag value expires before it; 0 if none ever does.
+    """
+
+    version: int = VERSION
+    latest_ms: int = 0
+    expiry_ms: int = 0
+    identities: dict[str, str] = {}
+    tags: dict[str, Cell] = {}
+    rules: dict[str, RuleState] = {}
+    timers: list[Timer] = []
+    caps: dict[str, list[int]] = {}
+
+    def rule(self, rule: str) -> RuleState:
+        """Return the part of a rule, made on first use."""
+        held = self.rules.get(rule)
+        if held is None:
+            held = self.rules[rule] = RuleState()
+        return held
+
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode = msgspec.msgpack.Decoder(State).decode
+_json = msgspec.json.Encoder().encode
+_mapping = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def pack(state: State) -> bytes:
+    """Return the bytes of a state."""
+    return _encode(state)
+
+
+def unpack(packed: bytes | None) -> State:
+    """Return the state of bytes, a new one of ``None``; raises ``StateUnreadable``."""
+    if packed is None:
+        return State()
+    try:
+        state = _decode(packed)
+    except msgspec.MsgspecError as broken:
+        raise StateUnreadable(f"packed state of {len(packed)} bytes: {broken}") from broken
+    if state.version != VERSION:
+        raise StateUnreadable(f"packed state of version {state.version}, not {VERSION}")
+    return state
+
+
+def make_id(*parts: str) -> str:
+    """Return the id that these parts, in this order, always have: 32 hex digits."""
+    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
+
+
+def make_share(*parts: str) -> int:
+    """Return a number from 0 to 9999 that these parts always have: evenly spread."""
+    digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") % 10_000
+
+
+def event_time_ms(event: Event) -> int:
+    """Return when an event happened: a clock that runs ahead cannot put it after its arrival."""
+    return min(event.timestamp_ms, event.received_at_ms)
+
+
+def remember(times: list[int], time_ms: int, horizon_ms: int) -> None:
+    """Add a time to a sorted list; what is before the horizon goes, the newest stay."""
+    insort(times, time_ms)
+    while times and (times[0] < horizon_ms or len(times) > MAX_TIMES):
+        del times[0]
+
+
+def times_of(held: dict[str, list[int]], key: str, horizon_ms: int) -> list[int]:
+    """Return the list of a key, made on first use; keys that ended before the horizon go."""
+    times = held.get(key)
+    if times is None:
+        for stale in [k for k, v in held.items() if not v or v[-1] < horizon_ms]:
+            del held[stale]
+        if len(held) >= MAX_KEYS:
+            del held[min(held, key=lambda k: (held[k][-1], k))]
+        times = held[key] = []
+    return times
+
+
+def limited(properties: dict[str, Any]) -> dict[str, Any]:
+    """Return properties of at most 4 KiB as JSON: where they are more, the short plain ones."""
+    if len(_json(properties)) <= MAX_PROPERTIES_BYTES:
+        return properties
+    kept: dict[str, Any] = {}
+    room = MAX_PROPERTIES_BYTES - 2
+    for name, value in properties.items():
+        room -= len(_json({name: value}))
+        if isinstance(value, dict | list):
+            room += len(_json({name: value}))
+        elif room < 0:
+            break
+        else:
+            kept[name] = value
+    return kept
+
+
+def to_cause(event: Event, *, context: bool, traits: bool) -> Cause:
+    """Return what a timer keeps of its event."""
+    return Cause(
+        event.message_id, event.type, event.event, event.source, event.door, event.account,
+        event_time_ms(event), event.received_at_ms, event.identities,
+        _json(limited(event.properties)),
+        _json(limited(event.context)) if context else b"",
+        _json(limited(event.traits)) if traits else b"",
+    )  # fmt: skip
+
+
+def to_event(cause: Cause, user: str) -> Event:
+    """Return the event of a cause, with what was kept of it."""
+    return Event(
+        message_id=cause.message_id,
+        type=cause.type,  # type: ignore[arg-type]  # it came from an event: one of its names
+        event=cause.event,
+        user=user,
+        source=cause.source,  # type: ignore[arg-type]  # as above
+        door=cause.door,  # type: ignore[arg-type]  # as above
+        account=cause.account,
+        timestamp_ms=cause.time_ms,
+        received_at_ms=cause.received_at_ms,
+        identities=cause.identities,
+        properties=_mapping(cause.properties),
+        context=_mapping(cause.context) if cause.context else {},
+        traits=_mapping(cause.traits) if cause.traits else {},
+    )
