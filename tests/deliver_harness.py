@@ -149,6 +149,13 @@ class Harness:
             assert time.monotonic() < until, f"receipts missing\n{self.log()}"
             time.sleep(0.3)
 
+    def await_calls(self, sent: list[Touch]) -> None:
+        """Wait until the receiver has had a call."""
+        until = time.monotonic() + PATIENCE_S
+        while not self.calls(sent):
+            assert time.monotonic() < until, f"no call came\n{self.log()}"
+            time.sleep(0.02)
+
     def settled(self, sent: list[Touch], process: subprocess.Popen[bytes]) -> dict[str, Receipt]:
         """Wait for all receipts, stop the sender cleanly, check one receipt a touch."""
         self.await_receipts(sent)

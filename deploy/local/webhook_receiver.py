@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import hmac
 import json
+import os
 import signal
 import sys
 import time
@@ -50,9 +51,15 @@ class Receiver:
 
     def remember(self) -> None:
         """Take up the keys of an earlier run, so that a restart acts on none twice."""
-        if self.record.exists():
-            with self.record.open(encoding="utf-8") as lines:
-                self.done = {c["idempotency_key"] for c in map(json.loads, lines) if c["effect"]}
+        if not self.record.exists():
+            return
+        written = self.record.read_bytes()
+        # A kill may have torn the last line; its call was never answered.
+        whole = written[: written.rfind(b"\n") + 1]
+        if whole != written:
+            os.truncate(self.record, len(whole))
+        calls = map(json.loads, whole.splitlines())
+        self.done = {call["idempotency_key"] for call in calls if call["effect"]}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one call."""

@@ -183,14 +183,20 @@ def open_channels(
     """Return channel name -> channel, ``None`` for one that is known but not configured."""
     webhook: WebhookChannel | None = None
     if settings.webhook_url:
-        url = URL(settings.webhook_url)
-        if url.scheme not in {"http", "https"} or not url.host:
-            raise ConfigInvalid(
-                "SIYU_WEBHOOK_URL", "not an http(s) address", hint="like https://host/path"
-            )
         if not settings.webhook_secret.get_secret_value():
             structlog.get_logger("siyu.deliver").warning(
                 "webhook calls are not signed", remedy="set SIYU_WEBHOOK_SECRET"
             )
-        webhook = WebhookChannel(settings, session, url)
+        webhook = WebhookChannel(settings, session, _address(settings.webhook_url))
     return {"webhook": webhook, "log": LogChannel()}
+
+
+def _address(text: str) -> URL:
+    hint = "give one like https://host/path"
+    try:
+        url = URL(text)
+    except ValueError as error:
+        raise ConfigInvalid("SIYU_WEBHOOK_URL", str(error), hint=hint) from error
+    if url.scheme not in {"http", "https"} or not url.host:
+        raise ConfigInvalid("SIYU_WEBHOOK_URL", "not an http(s) address", hint=hint)
+    return url

@@ -1,13 +1,11 @@
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from schemas.touches import Touch
 from tests.deliver_harness import PATIENCE_S, Harness, harness, make_touch
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
@@ -79,7 +77,7 @@ def test_a_frozen_sender_that_wakes_writes_nothing_over_its_successor(run: Harne
     sent = [make_touch(["webhook"]) for _ in range(60)]
     run.send(*sent)
     zombie = run.deliver(deliver_concurrency="2")
-    _await_calls(run, sent)
+    run.await_calls(sent)
     os.kill(zombie.pid, signal.SIGSTOP)
     successor = run.deliver()
     run.await_receipts(sent)
@@ -93,10 +91,3 @@ def test_a_frozen_sender_that_wakes_writes_nothing_over_its_successor(run: Harne
     receipts = run.settled([*sent, *more], successor)
     assert {r.status for r in receipts.values()} == {"sent"}
     assert run.effects(sent) == dict.fromkeys((t.touch_id for t in sent), 1)
-
-
-def _await_calls(run: Harness, sent: list[Touch]) -> None:
-    until = time.monotonic() + PATIENCE_S
-    while not run.calls(sent):
-        assert time.monotonic() < until, run.log()
-        time.sleep(0.05)

@@ -106,7 +106,7 @@ def test_unknown_and_unconfigured_channels_are_passed_over_and_named(run: Harnes
 
 def test_what_is_no_touch_is_rejected_with_its_bytes_and_harms_nobody(run: Harness) -> None:
     good = make_touch(["log"])
-    nameless = make_touch(["log"], touch_id="")
+    nameless = make_touch(["log"], touch_id="", properties={"mark": good.touch_id})
     mark = good.touch_id.encode()
     bad = [
         b"not json " + mark,
@@ -122,7 +122,7 @@ def test_what_is_no_touch_is_rejected_with_its_bytes_and_harms_nobody(run: Harne
     mine = [one for one in stored if mark in one.body]
     assert {one.stage for one in mine} == {"deliver"}
     assert {one.body for one in mine} >= set(bad)
-    assert {one.reason for one in mine} == {"not_a_touch", "touch_too_large"}
+    assert {one.reason for one in mine} == {"not_a_touch", "no_touch_id", "touch_too_large"}
 
 
 def test_a_slow_touch_holds_up_no_other_of_its_partition(run: Harness) -> None:
@@ -140,11 +140,14 @@ def test_two_senders_share_the_partitions_and_hand_over_without_a_double(run: Ha
     sent = [make_touch(["webhook"]) for _ in range(600)]
     first = run.deliver(deliver_concurrency="4")
     run.send(*sent[:300])
+    run.await_calls(sent)
     second = run.deliver(deliver_concurrency="4")
     run.send(*sent[300:])
     run.await_receipts(sent[:300])
     run.stop(first)
     receipts = run.settled(sent, second)
+    # They shared, two and two, and the second took all four when the first had gone.
+    assert run.log().count("partition taken") >= 8
     assert {r.status for r in receipts.values()} == {"sent"}
     assert len(run.effects(sent)) == len(run.calls(sent)) == len(sent)
 
@@ -154,8 +157,7 @@ def test_sigterm_during_calls_loses_nothing(run: Harness) -> None:
     sent = [make_touch(["webhook"]) for _ in range(100)]
     run.send(*sent)
     first = run.deliver(deliver_concurrency="8")
-    while not run.calls(sent):
-        pass
+    run.await_calls(sent)
     run.stop(first)
     assert run.receipts(sent)
     run.settled(sent, run.deliver())
