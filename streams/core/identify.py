@@ -116,19 +116,19 @@ def _text(kind: str, value: object) -> str | Reject | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         return Reject("validate", "bad_identity", f"identities.{kind}: must be a string")
     text = str(value).strip()
-    if text.lower() in PLACEHOLDERS:
+    # "wx1:undefined" is an openid that the client did not have.
+    bare = text.partition(":")[2] if kind == "openid" and ":" in text else text
+    if bare.lower() in PLACEHOLDERS:
         return None
-    if len(text) > ID_MAX:
-        return Reject("validate", "too_long", f"identities.{kind}: over {ID_MAX} characters")
     return _misspelt(kind, text) or text
 
 
 def _misspelt(kind: str, text: str) -> Reject | None:
     """Return why a text is no identifier of its kind."""
-    if kind == "openid":
-        appid, _, openid = text.partition(":")
-        if not appid or openid.lower() in PLACEHOLDERS:
-            return Reject("validate", "bad_identity", "identities.openid: spell <appid>:<openid>")
+    if len(text) > ID_MAX:
+        return Reject("validate", "too_long", f"identities.{kind}: over {ID_MAX} characters")
+    if kind == "openid" and text.find(":") < 1:
+        return Reject("validate", "bad_identity", "identities.openid: spell <appid>:<openid>")
     if kind.endswith("_hmac") and not _HMAC.fullmatch(text):
         return Reject("validate", "bad_identity", f"identities.{kind}: must be 64 hex digits")
     return None

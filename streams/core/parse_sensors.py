@@ -100,6 +100,8 @@ _IDENTITIES: Final = {
     "$identity_ios_uuid": "device_id",
     "$identity_harmony_uuid": "device_id",
 }
+# A distinct id in IDM 3.0's spelling: "$identity_mobile+13800138000".
+_SPELT: Final = re.compile(r"(\$identity_\w+)\+(.+)", re.DOTALL)
 _OPENID: Final = re.compile(r"\$identity_mp_(\w+)_openid")
 
 
@@ -153,18 +155,29 @@ def _message_id(item: SensorsItem, account: str) -> str:
 def _identities(item: SensorsItem, given: dict[str, Any]) -> dict[str, Any]:
     """Return the identifiers by kind; a second value of a kind keeps its Sensors name."""
     found: dict[str, Any] = {}
-    for key, value in sorted((item.identities or {}).items()):
+    distinct_id = item.distinct_id
+    listed = dict(item.identities or {})
+    if spelt := _SPELT.fullmatch(distinct_id or ""):
+        # IDM 3.0 names a user without login or device by any identifier, even a plain phone.
+        listed.setdefault(spelt[1], spelt[2])
+        distinct_id = None
+    if item.type == "track_signup" and item.original_id:
+        found |= {"user_id": distinct_id, "anonymous_id": item.original_id}
+    for key, value in sorted(listed.items()):
+        if value in (None, ""):
+            continue
         kind = _IDENTITIES.get(key)
         if kind is None and (openid := _OPENID.fullmatch(key)):
             kind, value = "openid", f"{openid[1]}:{value}"  # noqa: PLW2901 - one name for the identifier in either form
         found[key if kind is None or kind in found else kind] = value
     if item.login_id:
         found.setdefault("user_id", item.login_id)
-    elif given.get("$is_login_id") is True and item.distinct_id:
-        found.setdefault("user_id", item.distinct_id)
-    anonymous = item.anonymous_id or item.distinct_id
-    # With IDM 3.0 the distinct id may be any identifier, so it is the last resort only.
-    if anonymous and anonymous not in found.values() and (item.anonymous_id or not found):
+    elif given.get("$is_login_id") is True and distinct_id:
+        found.setdefault("user_id", distinct_id)
+    # The distinct id may repeat an identifier of another kind, a plain phone among them.
+    known = (*listed.values(), *found.values())
+    anonymous = item.anonymous_id or (None if distinct_id in known else distinct_id)
+    if anonymous:
         found.setdefault("anonymous_id", anonymous)
     return found
 
@@ -176,7 +189,9 @@ def _context(item: SensorsItem, given: dict[str, Any]) -> dict[str, Any]:
         for key in [key for key in source if key in _CONTEXT]:
             section, field = _CONTEXT[key]
             value = source.pop(key)
-            if value not in ("", None):
+            # A sharer who is known by phone alone is not worth a plain phone here.
+            plain = field == "from" and _SPELT.fullmatch(str(value))
+            if value not in ("", None) and not plain:
                 context.setdefault(section, {})[field] = value
     if item.project:
         context["project"] = item.project

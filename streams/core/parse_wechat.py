@@ -78,7 +78,7 @@ def parse_wechat(raw: RawRecord) -> Draft | Reject:
     if "scene" in properties:
         context["channel"] = channel.of_qr(properties["scene"])
     return Draft(
-        message_id=_message_id(message),
+        message_id=_message_id(message, properties),
         type="track",
         event=event,
         original_ms=message.create_time_s * 1000,
@@ -154,15 +154,17 @@ def _refuse_doctype(*_declaration: object) -> None:
     raise _Unsafe("doctype")
 
 
-def _message_id(message: WeChatMessage) -> str:
+def _message_id(message: WeChatMessage, properties: dict[str, Any]) -> str:
     """Return WeChat's dedupe key: ``MsgId``, or who, when and what for events.
 
-    Reports add the message they are about: two may come in the same second.
+    Reports add the messages they are about: two may come in the same second.
     """
     if message.msg_id:
         return message.msg_id
     key = f"{message.from_user_name}:{message.create_time_s}:{message.event or message.msg_type}"
-    return f"{key}:{message.report_msg_id}" if message.report_msg_id else key
+    listed = (entry.get("template_message_id") for entry in properties.get("templates", ()))
+    about = [str(one)[:64] for one in (message.report_msg_id, *listed) if one]
+    return ":".join((key, *about))
 
 
 def _event(message: WeChatMessage, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -1,0 +1,34 @@
+"""Recorded bodies of each front door and the canonical JSON that they become."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from schemas.events import encode_event
+from schemas.raw import Envelope, RawRecord
+from schemas.rejects import Reject
+from streams.core.validate import Validator
+
+BODIES = sorted((Path(__file__).parent / "bodies").glob("*.json"))
+
+
+def outcome(case: dict[str, Any]) -> dict[str, Any]:
+    raw = RawRecord(msgspec.convert(case["envelope"], Envelope), case["body"].encode())
+    got = Validator(b"golden-key").event(raw, 3, 7)
+    if isinstance(got, Reject):
+        return {"reject": msgspec.to_builtins(got)}
+    event: dict[str, Any] = json.loads(encode_event(got))
+    return {"event": event}
+
+
+@pytest.mark.parametrize("path", BODIES, ids=lambda path: str(path.stem))
+def test_a_recorded_body_becomes_its_canonical_event(path: Path) -> None:
+    case = json.loads(path.read_text("utf-8"))
+    assert outcome(case) == case["expect"]
+
+
+def test_each_door_has_recorded_bodies() -> None:
+    assert {path.stem.partition("_")[0] for path in BODIES} == {"segment", "sensors", "wechat"}
