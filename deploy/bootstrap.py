@@ -27,6 +27,8 @@ def main(name: str) -> int:
         fcntl.flock(file, fcntl.LOCK_EX)
         if _installed(name):
             return 0
+        # pip holds the lock too: if we are killed and it lives on, the next run waits for it.
+        os.set_inheritable(file.fileno(), True)  # noqa: FBT003 - the library's signature
         return _make(name)
 
 
@@ -80,7 +82,9 @@ def _mark(lock: str) -> None:
 def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
     # The caller's PYTHONPATH is for the program, not for its installer.
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.run(argv, capture_output=True, text=True, check=False, env=env)
+    return subprocess.run(
+        argv, capture_output=True, text=True, check=False, env=env, close_fds=False
+    )
 
 
 def _last(done: subprocess.CompletedProcess[str], lines: int = 1) -> str:

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from deploy.local import stack
 from deploy.local.process import Process, processes
 from schemas.settings import home
 
@@ -21,6 +20,8 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, n
 @app.command()
 def up(*, as_json: Json = False) -> None:
     """Start broker and ClickHouse, or reuse them; print where they are."""
+    from deploy.local import stack
+
     started_s = time.monotonic()
     if as_json:
         info = stack.up()
@@ -43,6 +44,8 @@ def down(
     as_json: Json = False,
 ) -> None:
     """Stop every process of this home, engines last."""
+    from deploy.local import stack
+
     stopped = stack.down(wipe=wipe)
     if as_json:
         print(json.dumps({"stopped": stopped, "wiped": wipe}))
@@ -53,6 +56,8 @@ def down(
 @app.command()
 def status(*, as_json: Json = False) -> None:
     """Tell what runs; exits 3 when broker or ClickHouse is down."""
+    from deploy.local import stack
+
     found = stack.status()
     if as_json:
         print(json.dumps(asdict(found)))

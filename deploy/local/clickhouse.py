@@ -6,6 +6,7 @@ of inserts are the server's own; replicated engines and users are not there.
 
 import base64
 import hashlib
+import os
 import shutil
 import sys
 import tarfile
@@ -43,7 +44,7 @@ _CONFIG: Final = """\
   <timezone>UTC</timezone>
 </clickhouse>
 """
-MEMORY_BYTES: Final = 3 * 1024**3
+_MEMORY_AT_MOST_BYTES: Final = 3 * 1024**3
 
 
 def ensure(home: Path, report: Report) -> Served:
@@ -87,7 +88,7 @@ def _arguments(home: Path, ports: dict[str, int]) -> list[str]:
     folder = home / "clickhouse"
     (folder / "data").mkdir(parents=True, exist_ok=True)
     config = folder / "config.xml"
-    config.write_text(_CONFIG.format(memory_bytes=MEMORY_BYTES))
+    config.write_text(_CONFIG.format(memory_bytes=_memory_bytes()))
     return [
         *("--config-file", str(config)),
         *("--path", str(folder / "data")),
@@ -97,6 +98,12 @@ def _arguments(home: Path, ports: dict[str, int]) -> list[str]:
         *("--log-level=warning", "--logger.console"),
         *("--query", f"SYSTEM START LISTEN TCP; SYSTEM START LISTEN HTTP; {KEEPER}"),
     ]
+
+
+def _memory_bytes() -> int:
+    # A third of a small machine: broker and workers need theirs.
+    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min(_MEMORY_AT_MOST_BYTES, machine // 3)
 
 
 def _program(report: Report) -> list[str]:

@@ -125,7 +125,8 @@ class Process:
         pid = self.pid()
         if pid is None:
             return False
-        os.kill(pid, number)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
         return self._ended_within(wait_s)
 
     def tail(self, lines: int = 15) -> str:

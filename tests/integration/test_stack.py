@@ -141,7 +141,7 @@ def test_a_failing_query_leaves_clickhouse_serving(clickhouse: Client, home: Pat
     for query in (
         "SELECT throwIf(1)",
         "SELEC",
-        "SELECT groupArray(number) FROM numbers(4000000000)",
+        "SELECT groupArray(number) FROM numbers(4000000000) SETTINGS max_memory_usage=100000000",
     ):
         with pytest.raises(Exception, match="DB::Exception"):
             clickhouse.execute(query)
