@@ -45,6 +45,7 @@ class Counts:
     rejects: dict[tuple[str, str], int] = field(default_factory=dict)
     redelivered: int = 0
     later: int = 0
+    tag_changes: int = 0
     decisions: dict[tuple[str, str], int] = field(default_factory=dict)
     decided: dict[str, frozenset[str]] = field(default_factory=dict)
     touch_ids: frozenset[str] = frozenset()
@@ -129,6 +130,7 @@ def count(store: Store, want: Expected) -> Counts:
         rejects=rejects,
         redelivered=surplus,
         later=later,
+        tag_changes=store.execute("SELECT count() FROM tag_changes")[0][0],
         decisions=dict(decisions),
         decided={rule: frozenset(users) for rule, users in decided.items()},
         touch_ids=frozenset(row[0] for row in sent),

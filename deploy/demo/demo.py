@@ -125,7 +125,7 @@ class Demo:
             counts = self._settle(want, tally)
         with self.phase("report"):
             settings = Settings()
-            audited = audit(settings)
+            audited = audit(settings, settled=True)
             checks = check.checks(
                 counts, want, tally, delivered=self._delivered(), audit_ok=bool(audited["ok"])
             )
