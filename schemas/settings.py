@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     worker_batch_records: int = Field(2000, description="records handed to an agent at once")
     worker_pending_records: int = Field(20_000, description="uncommitted outputs per partition")
     worker_session_timeout_s: float = 10.0
+    worker_name: str = Field("worker-0", description="names this copy's state folder")
+    worker_store: Literal["memory", "rocksdb"] = "memory"
+    worker_standby: bool = Field(
+        False, description="keep warm copies of the state that other workers own"
+    )
     timer_settle_ms: int = Field(
         3000, description="a timer fires this long after the event that set it, at the earliest"
     )

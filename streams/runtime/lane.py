@@ -46,7 +46,7 @@ class PartitionLane:
         group: str,
         topic: str,
         partition: int,
-        state_topic: str,
+        shard: Shard,
         outputs: Sequence[str],
         touches: AIOKafkaProducer,
         commit_offset: CommitOffset,
@@ -54,7 +54,7 @@ class PartitionLane:
     ) -> None:
         self.topic, self.partition = topic, partition
         self.position = 0
-        self.shard = Shard(state_topic, partition)
+        self.shard = shard
         self.opened = asyncio.Event()
         self.closing = False
         self._settings, self._group = settings, group
@@ -212,14 +212,15 @@ class PartitionLane:
         acks, self._acks = self._acks, []
         offset, self._offset = self._offset, None
         name, partition = self.shard.name, self.partition
-        state = [(name, partition, key, value, ()) for key, value in self.shard.take_dirty()]
+        state = self.shard.take_dirty()
         for ack in acks:
             await ack
         crash_point("worker.after_touches")
         if self._settings.kafka_transactions:
             await self._producer.begin_transaction()
         await self._send(outputs)
-        await self._send(state)
+        changelog: list[Output] = [(name, partition, key, value, ()) for key, value in state]
+        behind = await send_all(self._producer, name, partition, changelog)
         crash_point("worker.after_state")
         if self._settings.kafka_transactions:
             if offset is not None:
@@ -229,6 +230,8 @@ class PartitionLane:
         elif offset is not None:
             await self._commit_offset(offset)
         crash_point("worker.after_commit")
+        if state:
+            self.shard.committed(state, behind)
 
     async def _send(self, outputs: Sequence[Output]) -> None:
         by_partition: dict[tuple[str, int], list[Output]] = {}

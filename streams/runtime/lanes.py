@@ -1,6 +1,7 @@
 """All lanes of one agent: opened when partitions come, closed when they go."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import cast
@@ -14,6 +15,8 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch
 from streams.runtime.lane import PartitionLane
+from streams.runtime.shelf import Shelf
+from streams.runtime.table import Shard
 from streams.runtime.transport import MicroBatchConsumer
 
 log = structlog.get_logger()
@@ -40,33 +43,46 @@ class Lanes:
         on_failure: Callable[[BaseException], Awaitable[None]],
     ) -> None:
         self._app, self._settings, self._touches = app, settings, touches
-        self._source, self._state, self._outputs = source, state, outputs
+        self._source, self._outputs = source, outputs
         self._on_failure = on_failure
         self._lanes: dict[int, PartitionLane] = {}
         self._generations: dict[int, int] = {}
-        self._openings: set[asyncio.Task[None]] = set()
+        self._openings: dict[int, asyncio.Task[None]] = {}
+        self._shelf = Shelf(settings, state.name)
 
     async def assigned(self, partitions: set[TP]) -> None:
         """Open a lane for each partition of this agent's topic that is new here."""
         for tp in partitions:
-            if tp.topic == self._source.name and tp.partition not in self._lanes:
-                lane = self._lanes[tp.partition] = self._new_lane(tp)
-                opening = asyncio.create_task(self._open(lane))
-                self._openings.add(opening)
-                opening.add_done_callback(self._openings.discard)
-            if tp.topic == self._source.name:
-                self._generations[tp.partition] = self._app.consumer_generation_id
+            if tp.topic != self._source.name:
+                continue
+            if tp.partition not in self._lanes:
+                lane = self._lanes[tp.partition] = self._new_lane(
+                    tp, await self._shelf.take(tp.partition)
+                )
+                self._openings[tp.partition] = asyncio.create_task(self._open(lane))
+            self._generations[tp.partition] = self._app.consumer_generation_id
+        self._shelf.settle()
 
     async def revoked(self, partitions: set[TP]) -> None:
         """Commit and close the lanes of partitions that go."""
         mine = [tp.partition for tp in partitions if tp.topic == self._source.name]
-        await self.close(mine)
+        await asyncio.gather(*(self._close(partition) for partition in mine))
 
-    async def close(self, partitions: list[int] | None = None) -> None:
-        """Commit and close lanes, all of them by default."""
-        gone = list(self._lanes) if partitions is None else partitions
-        lanes = [self._lanes.pop(p) for p in gone if p in self._lanes]
-        await asyncio.gather(*(lane.close() for lane in lanes))
+    async def close(self) -> None:
+        """Commit and close all lanes."""
+        await asyncio.gather(*(self._close(partition) for partition in list(self._lanes)))
+        await self._shelf.close()
+
+    async def _close(self, partition: int) -> None:
+        lane = self._lanes.pop(partition, None)
+        if lane is None:
+            return
+        opening = self._openings.pop(partition)
+        opening.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await opening
+        await lane.close()
+        self._shelf.give(lane.shard)
 
     async def run(self, batch: Batch, process: Process) -> None:
         """Process one batch on its lane; a batch of a past assignment is left alone."""
@@ -110,7 +126,7 @@ class Lanes:
         except Exception as failure:  # noqa: BLE001 - reported to whoever runs the worker
             await self._on_failure(failure)
 
-    def _new_lane(self, tp: TP) -> PartitionLane:
+    def _new_lane(self, tp: TP, shard: Shard) -> PartitionLane:
         async def commit_offset(offset: int) -> None:
             await cast("MicroBatchConsumer", self._app.consumer).commit_offset(tp, offset)
 
@@ -119,7 +135,7 @@ class Lanes:
             group=self._app.conf.id,
             topic=tp.topic,
             partition=tp.partition,
-            state_topic=self._state.name,
+            shard=shard,
             outputs=self._outputs,
             touches=self._touches,
             commit_offset=commit_offset,

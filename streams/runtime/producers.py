@@ -39,17 +39,24 @@ def new_producer(settings: Settings, *, transactional_id: str | None) -> AIOKafk
 
 async def send_all(
     producer: AIOKafkaProducer, topic: str, partition: int, outputs: Iterable[Output]
-) -> None:
-    """Send records of one partition by the batch builder; returns when all are acked."""
+) -> int:
+    """Send records of one partition by the batch builder; returns the offset behind the last.
+
+    Returns when all are acked; -1 where nothing was sent.
+    """
     futures = []
+    behind = -1
     batch = producer.create_batch()
     for _, _, key, value, headers in outputs:
         appended = batch.append(key=key, value=value, timestamp=None, headers=list(headers))
         if appended is None:
-            futures.append(await producer.send_batch(batch, topic, partition=partition))
+            count = batch.record_count()
+            futures.append((count, await producer.send_batch(batch, topic, partition=partition)))
             batch = producer.create_batch()
             batch.append(key=key, value=value, timestamp=None, headers=list(headers))
     if batch.record_count():
-        futures.append(await producer.send_batch(batch, topic, partition=partition))
-    for future in futures:
-        await future
+        count = batch.record_count()
+        futures.append((count, await producer.send_batch(batch, topic, partition=partition)))
+    for count, future in futures:
+        behind = (await future).offset + count
+    return behind

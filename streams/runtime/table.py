@@ -1,4 +1,4 @@
-"""Per-key state of one partition: packed values in memory, a compacted topic behind them.
+"""Per-key state of one partition: a store of committed values, and what is not committed yet.
 
 A value is ``version, source offset, next timer, packed state``: the offset guards
 against applying a record twice, the timer rebuilds the partition's heap on restore.
@@ -7,54 +7,72 @@ against applying a record twice, the timer rebuilds the partition's heap on rest
 import heapq
 import struct
 import time
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
 
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.errors import BrokerUnavailable, ConfigInvalid
+from streams.runtime.store import Entry, Store
 
 log = structlog.get_logger()
 
 VERSION: Final = 1
 _HEADER: Final = struct.Struct("<Bqq")
+HEADER_BYTES: Final = _HEADER.size
 NO_TIMER: Final = -1
 _PROGRESS_EVERY_S: Final = 2.0
 # A restore that reads nothing for this long has lost its broker.
 _STALLED_S: Final = 60.0
 
 
+def pack_value(packed: bytes, *, offset: int, timer_ms: int | None) -> bytes:
+    """Return a changelog value: header and packed state."""
+    return _HEADER.pack(VERSION, offset, NO_TIMER if timer_ms is None else timer_ms) + packed
+
+
+def offset_of(value: bytes) -> int:
+    """Return the source offset in a changelog value."""
+    return int(_HEADER.unpack_from(value)[1])
+
+
+def timer_of(value: bytes) -> int:
+    """Return the time of the next timer in a changelog value, ``NO_TIMER`` if none."""
+    return int(_HEADER.unpack_from(value)[2])
+
+
 class Shard:
     """The state of one partition, and the timers its keys wait for."""
 
-    def __init__(self, name: str, partition: int) -> None:
-        self.name, self.partition = name, partition
-        self._values: dict[bytes, bytes] = {}
-        self._heap: list[tuple[int, bytes]] = []
+    def __init__(self, name: str, partition: int, store: Store) -> None:
+        self.name, self.partition, self.store = name, partition, store
+        self._open: dict[bytes, bytes] = {}  # newer than the store's, not committed yet
         self._dirty: set[bytes] = set()
+        self._heap: list[tuple[int, bytes]] = []
 
-    def __len__(self) -> int:
-        return len(self._values)
+    def _value(self, key: bytes) -> bytes | None:
+        value = self._open.get(key)
+        return self.store.get(key) if value is None else value
 
     def get(self, key: bytes) -> bytes | None:
         """Return the packed state of a key."""
-        value = self._values.get(key)
-        return None if value is None else value[_HEADER.size :]
+        value = self._value(key)
+        return None if value is None else value[HEADER_BYTES:]
 
     def offset(self, key: bytes) -> int:
         """Return the offset of the last record applied to a key, -1 if none."""
-        value = self._values.get(key)
-        return -1 if value is None else int(_HEADER.unpack_from(value)[1])
+        value = self._value(key)
+        return -1 if value is None else offset_of(value)
 
     def put(self, key: bytes, packed: bytes, *, offset: int, timer_ms: int | None) -> None:
         """Set a key's state and mark it dirty."""
-        timer = NO_TIMER if timer_ms is None else timer_ms
-        held = self._values.get(key)
-        self._values[key] = _HEADER.pack(VERSION, offset, timer) + packed
+        if timer_ms is not None:
+            held = self._value(key)
+            if held is None or timer_of(held) != timer_ms:
+                heapq.heappush(self._heap, (timer_ms, key))
+        self._open[key] = pack_value(packed, offset=offset, timer_ms=timer_ms)
         self._dirty.add(key)
-        if timer != NO_TIMER and (held is None or _HEADER.unpack_from(held)[2] != timer):
-            heapq.heappush(self._heap, (timer, key))
 
     @property
     def dirty(self) -> bool:
@@ -63,66 +81,90 @@ class Shard:
 
     def take_dirty(self) -> list[tuple[bytes, bytes]]:
         """Return the keys that changed since the last call, with their whole values."""
-        taken = [(key, self._values[key]) for key in self._dirty]
+        taken = [(key, self._open[key]) for key in self._dirty]
         self._dirty.clear()
         return taken
+
+    def committed(self, entries: list[tuple[bytes, bytes]], position: int) -> None:
+        """Move committed values to the store; *position* is behind them in the changelog."""
+        self.store.apply(entries, position)
+        for key, value in entries:
+            if self._open.get(key) is value:
+                del self._open[key]
 
     def due(self, now_ms: int, limit: int) -> Iterator[bytes]:
         """Yield up to *limit* keys whose timer is due; a moved timer is passed over."""
         while limit and self._heap and self._heap[0][0] <= now_ms:
             timer, key = heapq.heappop(self._heap)
-            value = self._values.get(key)
-            if value is not None and _HEADER.unpack_from(value)[2] == timer:
+            value = self._value(key)
+            if value is not None and timer_of(value) == timer:
                 limit -= 1
                 yield key
 
-    def next_timer_ms(self) -> int | None:
-        """Return the earliest time that may be due, ``None`` if no key waits."""
-        return self._heap[0][0] if self._heap else None
-
-    def load(self, key: bytes, value: bytes | None) -> None:
-        """Take one record of the changelog; an older offset never replaces a newer one."""
-        if value is None:
-            self._values.pop(key, None)
-            return
-        version, offset, _ = _HEADER.unpack_from(value)
-        if version != VERSION:
-            raise ConfigInvalid(
-                f"{self.name}-{self.partition}",
-                f"state of version {version}, this program reads {VERSION}",
-                hint="run the program that wrote it, or wipe the state topic and replay",
-            )
-        if self.offset(key) <= offset:
-            self._values[key] = value
+    def load(self, records: Iterable[Any], position: int) -> None:
+        """Take changelog records; a lower source offset never replaces a higher one."""
+        latest: dict[bytes, bytes | None] = {}
+        for record in records:
+            key, value = record.key, record.value
+            if value is not None:
+                self._check_version(value)
+                held = latest[key] if key in latest else self.store.get(key)
+                if held is not None and offset_of(held) > offset_of(value):
+                    continue
+            latest[key] = value
+        entries: Iterable[Entry] = latest.items()
+        self.store.apply(entries, position)
 
     def loaded(self) -> None:
-        """Build the heap once the changelog has been read."""
-        timers = ((int(_HEADER.unpack_from(v)[2]), k) for k, v in self._values.items())
+        """Drop what was never committed and build the heap of timers."""
+        self._open.clear()
+        self._dirty.clear()
+        timers = ((timer_of(value), key) for key, value in self.store.items())
         self._heap = [entry for entry in timers if entry[0] != NO_TIMER]
         heapq.heapify(self._heap)
 
+    def _check_version(self, value: bytes) -> None:
+        if value[0] != VERSION:
+            raise ConfigInvalid(
+                f"{self.name}-{self.partition}",
+                f"state of version {value[0]}, this program reads {VERSION}",
+                hint="run the program that wrote it, or wipe the state topic and replay",
+            )
+
 
 async def restore(shard: Shard, consumer: AIOKafkaConsumer) -> None:
-    """Fill a shard from its topic up to the end of what is committed; shows progress."""
+    """Bring a shard to the end of what is committed in its topic; shows progress."""
     tp = TopicPartition(shard.name, shard.partition)
     consumer.assign([tp])
-    await consumer.seek_to_beginning(tp)
+    first = (await consumer.beginning_offsets([tp]))[tp]
     end = (await consumer.end_offsets([tp]))[tp]
+    if not first <= shard.store.position <= end:
+        # Compaction passed the store, or the topic was made anew: its values prove nothing.
+        shard.store.clear()
+    start = max(first, shard.store.position)
+    consumer.seek(tp, start)
     began = told = moved = time.monotonic()
-    position = await consumer.position(tp)
+    position = start
     while position < end:
         fetched = await consumer.getmany(tp, timeout_ms=200, max_records=20_000)
-        for record in fetched.get(tp, ()):
-            shard.load(record.key, record.value)
         now, before = time.monotonic(), position
         position = await consumer.position(tp)
+        shard.load(fetched.get(tp, ()), position)
         moved = now if position > before else moved
         if now - moved > _STALLED_S:
             raise BrokerUnavailable(shard.name, f"restore stands at {position} of {end}")
         if now - told > _PROGRESS_EVERY_S:
             told = now
-            log.info("restoring", topic=shard.name, partition=shard.partition,
-                     percent=round(100 * position / end), keys=len(shard))  # fmt: skip
+            percent = round(100 * (position - start) / (end - start))
+            log.info("restoring", **_figures(shard, began), percent=percent)
     shard.loaded()
-    log.info("restored", topic=shard.name, partition=shard.partition, keys=len(shard),
-             seconds=round(time.monotonic() - began, 2))  # fmt: skip
+    log.info("restored", **_figures(shard, began), records=end - start)
+
+
+def _figures(shard: Shard, began_s: float) -> dict[str, Any]:
+    return {
+        "topic": shard.name,
+        "partition": shard.partition,
+        "keys": len(shard.store),
+        "seconds": round(time.monotonic() - began_s, 2),
+    }

@@ -59,10 +59,13 @@ class MicroBatchConsumer(driver.Consumer):
             await self.perform_seek()
             return
         for tp, message in self._messages(records):
-            if not self.flow_active or self.app.consumer_generation_id != generation:
+            if self._interrupted(generation):
                 return
-            if active is None or tp in active or tp in self._buffered_partitions:
+            if tp in (active or ()) or tp in self._buffered_partitions:
                 yield tp, message
+
+    def _interrupted(self, generation: int) -> bool:
+        return not self.flow_active or bool(self.app.consumer_generation_id != generation)
 
     def _messages(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
         for tp, found in records.items():
