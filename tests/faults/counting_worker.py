@@ -2,7 +2,8 @@
 
 Run as ``python counting_worker.py PREFIX``: reads PREFIX.in, keeps one count per key in
 PREFIX.state, writes one line per record to PREFIX.out inside the transaction, and a
-touch for every tenth record of a key to PREFIX.touches, outside of it.
+touch for every tenth record of a key to PREFIX.touches, outside of it. A record whose
+value is ``timer:MS`` wakes its key MS after the record's time; that writes a line too.
 """
 
 import sys
@@ -27,11 +28,22 @@ def process(lane: Lane, batch: Batch) -> None:
         if record.offset <= lane.offset(key):
             continue
         count = int(lane.get(key) or b"0") + 1
-        lane.put(key, str(count).encode(), offset=record.offset)
+        value = record.value or b""
+        timer_ms = None
+        if value.startswith(b"timer:"):
+            timer_ms = record.timestamp + int(value[6:])
+        lane.advance(record.timestamp)
+        lane.put(key, str(count).encode(), offset=record.offset, timer_ms=timer_ms)
         lane.emit(f"{PREFIX}.out", key, f"{lane.partition}:{record.offset}:{count}".encode())
         if count % TOUCH_EVERY == 0:
             touch = f"{key.decode()}:{count}:{record.offset}".encode()
             lane.emit_at_once(f"{PREFIX}.touches", key, touch, partition=lane.partition)
+
+
+def wake(lane: Lane, key: bytes, now_ms: int) -> None:
+    count = lane.get(key) or b""
+    lane.emit(f"{PREFIX}.out", key, b"woken:" + count + b":%d" % now_ms)
+    lane.put(key, count, offset=lane.offset(key))
 
 
 def main() -> int:
@@ -41,6 +53,7 @@ def main() -> int:
         source=Topic(f"{PREFIX}.in", "key", "bytes"),
         state=Topic(f"{PREFIX}.state", "key", "count", cleanup="compact"),
         process=process,
+        wake=wake,
         outputs=(f"{PREFIX}.out",),
     )
     try:

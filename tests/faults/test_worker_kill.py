@@ -1,119 +1,21 @@
-"""The worker is killed at named points, frozen past its session and moved about under load.
-
-The oracle is a fold over the input log that shares no code with the runtime.
-"""
+"""The worker is killed at named points, frozen past its session and moved about under load."""
 
 import asyncio
-import os
 import signal
-import subprocess
-import sys
 import time
-import uuid
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
+from tests.faults.harness import DEADLINE_S, KEYS, PARTITIONS, SESSION_S, Run
+
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
-PROGRAM = Path(__file__).with_name("counting_worker.py")
-PARTITIONS = 3
-KEYS = 97
 RECORDS = 6000
-TOUCH_EVERY = 10
-DEADLINE_S = 90.0
-SESSION_S = 6.0
-
-
-@dataclass
-class Run:
-    """One set of topics and the workers that were started on them."""
-
-    kafka: str
-    prefix: str = field(default_factory=lambda: f"kill-{uuid.uuid4().hex[:8]}")
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    def start(self, crash_at: str = "") -> subprocess.Popen[bytes]:
-        env = {
-            **os.environ,
-            "SIYU_KAFKA": self.kafka,
-            "SIYU_CRASH_AT": crash_at,
-            "SIYU_WORKER_SESSION_TIMEOUT_S": str(SESSION_S),
-            "SIYU_WORKER_BATCH_RECORDS": "100",
-        }
-        worker = subprocess.Popen([sys.executable, str(PROGRAM), self.prefix], env=env)
-        self.workers.append(worker)
-        return worker
-
-    def stop(self) -> None:
-        for worker in self.workers:
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGCONT)
-                worker.kill()
-                worker.wait()
-
-    async def produce(self, records: int, *, start: int = 0, pause_s: float = 0.0) -> None:
-        async with AIOKafkaProducer(bootstrap_servers=self.kafka, acks="all") as producer:
-            for i in range(start, start + records):
-                sent = await producer.send(
-                    f"{self.prefix}.in", key=f"k{i * 7919 % KEYS}".encode(), value=b"x"
-                )
-                if i % 500 == 499:
-                    await sent
-                    await asyncio.sleep(pause_s)
-            await producer.flush()
-
-    async def read(self, topic: str) -> list[tuple[bytes, bytes, int, int]]:
-        """Return (key, value, partition, offset) of all that is committed in a topic."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.kafka, isolation_level="read_committed", fetch_max_wait_ms=50
-        )
-        await consumer.start()
-        try:
-            tps = [TopicPartition(f"{self.prefix}.{topic}", p) for p in range(PARTITIONS)]
-            consumer.assign(tps)
-            await consumer.seek_to_beginning()
-            ends = await consumer.end_offsets(tps)
-            found = []
-            while any([await consumer.position(tp) < ends[tp] for tp in tps]):
-                for tp, records in (await consumer.getmany(timeout_ms=200)).items():
-                    found += [(r.key, r.value, tp.partition, r.offset) for r in records]
-            return found
-        finally:
-            await consumer.stop()
-
-    async def wait_for_outputs(self, count: int) -> None:
-        deadline = time.monotonic() + DEADLINE_S
-        while (seen := len(await self.read("out"))) < count:
-            assert time.monotonic() < deadline, f"{seen} of {count} outputs"
-            await asyncio.sleep(0.3)
-
-    async def wait_for_progress(self, count: int) -> None:
-        await self.wait_for_outputs(count)
-
-    async def check(self) -> None:
-        """Compare outputs, touches and state with a fold over the input."""
-        counts: Counter[bytes] = Counter()
-        outputs: list[tuple[bytes, bytes]] = []
-        touches: set[bytes] = set()
-        for key, _, partition, offset in sorted(
-            await self.read("in"), key=lambda record: (record[2], record[3])
-        ):
-            counts[key] += 1
-            outputs.append((key, f"{partition}:{offset}:{counts[key]}".encode()))
-            if counts[key] % TOUCH_EVERY == 0:
-                touches.add(f"{key.decode()}:{counts[key]}:{offset}".encode())
-        assert sorted((k, v) for k, v, *_ in await self.read("out")) == sorted(outputs)
-        assert {value for _, value, *_ in await self.read("touches")} == touches
-        state = {key: value for key, value, *_ in await self.read("state")}
-        # The first 17 bytes are version, offset and timer (streams/runtime/table.py).
-        assert {key: int(value[17:]) for key, value in state.items()} == dict(counts)
 
 
 @pytest.fixture
@@ -149,6 +51,83 @@ def test_a_kill_at_any_point_neither_loses_nor_doubles(run: Run, point: str) -> 
     run.start()
     asyncio.run(run.wait_for_outputs(RECORDS))
     asyncio.run(run.check())
+
+
+def test_the_state_store_on_disk_survives_kills_and_reads_only_what_is_new(
+    run: Run, home: Path
+) -> None:
+    disk = {"worker_store": "rocksdb", "worker_name": run.prefix}
+    asyncio.run(run.produce(RECORDS // 2))
+    killed = run.start(crash_at="worker.after_state:4", **disk)
+    assert killed.wait(DEADLINE_S) == -signal.SIGKILL
+    second = run.start(**disk)
+    asyncio.run(run.wait_for_outputs(RECORDS // 2))
+    second.kill()
+    second.wait()
+    asyncio.run(run.produce(RECORDS // 2, start=RECORDS // 2))
+    run.start(**disk)
+    asyncio.run(run.wait_for_outputs(RECORDS))
+    asyncio.run(run.check())
+    assert list((home / "state" / run.prefix).glob("*.state-*"))
+
+
+def test_a_standby_takes_over_what_a_killed_worker_owned(run: Run) -> None:
+    async def scenario() -> None:
+        first = run.start(worker_standby="true")
+        await run.produce(RECORDS // 2)
+        await run.wait_for_outputs(RECORDS // 2)
+        run.start(worker_standby="true")
+        await run.produce(RECORDS // 4, start=RECORDS // 2)
+        await run.wait_for_outputs(RECORDS * 3 // 4)
+        first.kill()
+        await run.produce(RECORDS // 4, start=RECORDS * 3 // 4)
+        await run.wait_for_outputs(RECORDS)
+        await run.check()
+
+    asyncio.run(scenario())
+
+
+async def _woken(run: Run) -> Counter[bytes]:
+    return Counter(key for key, _ in await run.outputs(woken=True))
+
+
+async def _wait_until_woken(run: Run) -> Counter[bytes]:
+    deadline = time.monotonic() + DEADLINE_S
+    while len(woken := await _woken(run)) < KEYS:
+        assert time.monotonic() < deadline, f"{len(woken)} of {KEYS} keys woken"
+        await asyncio.sleep(0.3)
+    return woken
+
+
+def test_timers_survive_a_kill_and_fire_once_while_no_input_arrives(run: Run) -> None:
+    async def scenario() -> None:
+        first = run.start()
+        await run.produce(KEYS, value=b"timer:8000")
+        await run.wait_for_outputs(KEYS)
+        first.kill()
+        assert not await _woken(run), "the kill came after a timer: the run proves nothing"
+        second = run.start(crash_at="worker.after_state:2")
+        assert await asyncio.to_thread(second.wait, DEADLINE_S) == -signal.SIGKILL
+        run.start()
+        assert set((await _wait_until_woken(run)).values()) == {1}
+        await run.check()
+
+    asyncio.run(scenario())
+
+
+def test_timers_move_with_their_partition_and_fire_once(run: Run) -> None:
+    async def scenario() -> None:
+        run.start()
+        await run.produce(KEYS, value=b"timer:15000")
+        await run.wait_for_outputs(KEYS)
+        run.start()
+        assert set((await _wait_until_woken(run)).values()) == {1}
+        # No timer may fire ahead of its time.
+        due = dict(await run.timer_times())
+        for key, line in await run.outputs(woken=True):
+            assert int(line.rpartition(b":")[2]) >= due[key]
+
+    asyncio.run(scenario())
 
 
 def test_workers_that_come_and_go_under_load_neither_lose_nor_double(run: Run) -> None:
