@@ -54,11 +54,11 @@ class FirstTag(_Tag):
 
 
 class FlagTag(_Tag):
-    """True from an event on, for ``ttl`` after the latest one or until an ``off`` event."""
+    """True from an event on, for ``ttl`` after the latest one or until an ``until`` event."""
 
     kind: Literal["flag"]
     ttl_ms: DurationMs | None = Field(None, alias="ttl")
-    off: Match | None = None
+    until: Match | None = None
 
 
 Tag = Annotated[CountTag | SumTag | LastTag | FirstTag | FlagTag, Field(discriminator="kind")]

@@ -17,12 +17,12 @@ from schemas.events import Event
 from schemas.rules import Rule
 from schemas.tags import FirstTag, FlagTag, LastTag, SumTag, Tag
 from streams.core.compile import Getter, Predicate, audience, getter, predicate
-from streams.core.conditions import Node, parse, parse_ref, refs
+from streams.core.conditions import parse, parse_ref, refs
 from streams.core.rulebook import Rulebook
 from streams.core.rules import Effects, LiveRule
 from streams.core.state import LATE_MS, State, Timer, event_time_ms, pack, unpack
 from streams.core.tags import Arm, LiveTag
-from streams.core.timers import Keeps, OnPart, Waits
+from streams.core.timers import OnPart, Waits
 from streams.core.triggers import OnCount, OnEvent, Trigger
 
 ANY: Final = "*"
@@ -124,9 +124,9 @@ class Engine:
             value = getter(parse_ref(tag.value, (), tags=False))
         arm = Arm(live, _where(tag.where), value)
         yield from ((name, arm) for name in dict.fromkeys(tag.event))
-        if isinstance(tag, FlagTag) and tag.off is not None:
-            off = Arm(live, _where(tag.off.where), _false)
-            yield from ((name, off) for name in dict.fromkeys(tag.off.event))
+        if isinstance(tag, FlagTag) and tag.until is not None:
+            off = Arm(live, _where(tag.until.where), _false)
+            yield from ((name, off) for name in dict.fromkeys(tag.until.event))
 
     def _triggers(self, rule: Rule) -> Iterable[tuple[str, Trigger]]:
         node = parse(rule.audience, (), tags=True)
@@ -135,7 +135,8 @@ class Engine:
         count, absence = rule.trigger.count, rule.trigger.absence
         if absence is not None:
             join = _getters(absence.none.join)
-            self._waits[rule.id] = Waits(live, absence, join, _keeps(node), self._settle_ms)
+            keeps = frozenset(ref.root for ref in refs(node))
+            self._waits[rule.id] = Waits(live, absence, join, keeps, self._settle_ms)
         if rule.status in ("draft", "paused"):
             return
         if rule.trigger.event is not None:
@@ -170,11 +171,6 @@ def _where(condition: Condition) -> Predicate | None:
 
 def _getters(paths: list[str]) -> list[Getter]:
     return [getter(parse_ref(path, (), tags=False)) for path in paths]
-
-
-def _keeps(node: Node) -> Keeps:
-    roots = {ref.root for ref in refs(node)}
-    return Keeps(context="context" in roots, traits="traits" in roots)
 
 
 def _due_order(timer: Timer) -> tuple[int, int, str, str]:

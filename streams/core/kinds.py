@@ -151,7 +151,7 @@ class Pick(_Lasting):
 
 
 class Flag:
-    """True from the latest ``on`` for ttl, or until an ``off``: ``[code, on, off, shown]``."""
+    """True from the latest ``on`` for ttl, or to an ``until``: ``[code, on, off, shown]``."""
 
     empty: Value = False
 

@@ -30,8 +30,8 @@ class Names:
         self._match(tag.event, tag.where, place)
         if isinstance(tag, SumTag | FirstTag | LastTag):
             self._path(tag.value, tag.event, (*place, "value"))
-        if isinstance(tag, FlagTag) and tag.off is not None:
-            self._match(tag.off.event, tag.off.where, (*place, "off"))
+        if isinstance(tag, FlagTag) and tag.until is not None:
+            self._match(tag.until.event, tag.until.where, (*place, "until"))
 
     def rule(self, rule: Rule, place: Place) -> None:
         """Check a rule; raises ``Fault``."""

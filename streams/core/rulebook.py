@@ -73,7 +73,7 @@ def _read(path: Path) -> _Read:
     try:
         return _Read(located, RulebookFile.model_validate(located.data))
     except ValidationError as invalid:
-        raise _explain(located, invalid) from invalid
+        raise explain(located, invalid) from invalid
 
 
 def _check_names(read: _Read, names: Names) -> None:
@@ -129,7 +129,7 @@ def _hash(definition: object) -> str:
     return hashlib.blake2b(_json(definition), digest_size=4).hexdigest()
 
 
-def _explain(located: Located, invalid: ValidationError) -> ConfigInvalid:
+def explain(located: Located, invalid: ValidationError) -> ConfigInvalid:
     """Return the first error of a model in the words of an author."""
     error = invalid.errors(include_url=False)[0]
     place, kind = error["loc"], error["type"]

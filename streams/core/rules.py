@@ -212,7 +212,7 @@ class LiveRule:
         )
 
     def _touches(self, hearing: Hearing, variant: str) -> list[Touch]:
-        """Return a touch per step; the later ones' ids are the first one's with -1, -2 and so on."""
+        """Return a touch per step; the later ones append -1, -2 and so on to the first id."""
         event = hearing.event
         touch_id = make_id("touch", self.id, self.version, event.user, hearing.trigger)
         identities = {**hearing.state.identities, **event.identities}

@@ -167,14 +167,18 @@ def limited(properties: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def to_cause(event: Event, *, context: bool, traits: bool) -> Cause:
-    """Return what a timer keeps of its event."""
+def to_cause(event: Event, roots: frozenset[str]) -> Cause:
+    """Return what a timer keeps of its event; ``roots`` are the mappings a rule reads later.
+
+    The identifiers are in the state: only a rule that asks for this event's keeps them.
+    """
     return Cause(
         event.message_id, event.type, event.event, event.source, event.door, event.account,
-        event_time_ms(event), event.received_at_ms, event.identities,
+        event_time_ms(event), event.received_at_ms,
+        event.identities if "identities" in roots else {},
         _json(limited(event.properties)),
-        _json(limited(event.context)) if context else b"",
-        _json(limited(event.traits)) if traits else b"",
+        _json(limited(event.context)) if "context" in roots else b"",
+        _json(limited(event.traits)) if "traits" in roots else b"",
     )  # fmt: skip
 
 

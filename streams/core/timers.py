@@ -12,7 +12,6 @@ of the log can differ only in what arrived between fire_at and the real run of t
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from schemas.events import Event
@@ -36,19 +35,19 @@ from streams.core.triggers import key_of
 TOO_MANY: Final = "too_many_waits"
 
 
-@dataclass(frozen=True, slots=True)
-class Keeps:
-    """Which parts of an event beside its properties the rule reads when a wait fires."""
-
-    context: bool
-    traits: bool
-
-
 class Waits:
-    """The waits of one absence rule, in any user's state."""
+    """The waits of one absence rule, in any user's state.
+
+    ``keeps`` are the parts of an event beside its properties that the rule reads in the end.
+    """
 
     def __init__(
-        self, rule: LiveRule, absence: Absence, join: list[Getter], keeps: Keeps, settle_ms: int
+        self,
+        rule: LiveRule,
+        absence: Absence,
+        join: list[Getter],
+        keeps: frozenset[str],
+        settle_ms: int,
     ) -> None:
         self.rule, self._join, self._keeps, self._settle_ms = rule, join, keeps, settle_ms
         self._within_ms, self._restart = absence.within_ms, absence.again == "restart"
@@ -67,7 +66,7 @@ class Waits:
         if barred or any(at_ms <= one <= due_ms for one in held.nones.get(key, ())):
             return
         fire_at_ms = max(due_ms, event.received_at_ms + self._settle_ms)
-        cause = to_cause(event, context=self._keeps.context, traits=self._keeps.traits)
+        cause = to_cause(event, self._keeps)
         timer = Timer(self.rule.id, key, at_ms, due_ms, fire_at_ms, cause)
         if any(one >= at_ms for one in held.exits):
             self._leave(state, timer, event, at_ms, effects, reason="exit")

@@ -69,7 +69,10 @@ class _Builder:
             return self._mapping(node, place, depth)
         if isinstance(node, yaml.SequenceNode):
             return [self.build(item, (*place, i), depth + 1) for i, item in enumerate(node.value)]
-        return self._loader.construct_object(node)
+        try:
+            return self._loader.construct_object(node)
+        except ValueError as bad:
+            raise self._wrong(node, f"{node.value}: {bad}", "quote it if it is text") from bad
 
     def _mapping(self, node: yaml.MappingNode, place: Place, depth: int) -> dict[str, object]:
         data: dict[str, object] = {}
