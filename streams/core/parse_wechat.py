@@ -20,6 +20,7 @@ from streams.core.problems import json_reject, reject_of
 
 MAX_BYTES: Final = 64 * 1024
 _MAX_DEPTH: Final = 16
+_NAME_MAX: Final = 128
 # Older ones fall to nested-entity bombs (CVE-2013-0340) even where we look first.
 _MIN_EXPAT: Final = (2, 4, 1)
 
@@ -70,6 +71,8 @@ def parse_wechat(raw: RawRecord) -> Draft | Reject:
         message = WeChatMessage.model_validate(fields)
     except ValidationError as error:
         return reject_of(error)
+    if message.msg_type == "event" and not message.event:
+        return Reject("validate", "missing_field", "Event: an event needs its name")
     event, properties = _event(message, fields)
     appid = raw.envelope.account
     context: dict[str, Any] = {"app": {"id": appid}}
@@ -175,7 +178,7 @@ def _event(message: WeChatMessage, fields: dict[str, Any]) -> tuple[str, dict[st
         return "message_received", {"message_type": message.msg_type, **found}
     known = _EVENTS.get(message.event)
     if known is None:
-        return f"official_account_{_snake(message.event)}", _others(fields)
+        return f"official_account_{_snake(message.event)}"[:_NAME_MAX], _others(fields)
     return known, _properties(message, fields)
 
 

@@ -44,24 +44,27 @@ KEYS = st.sampled_from(
      "$share_depth", "$is_login_id", "campaign", "device", "id", "traits", "openid", "user_id",
      "$identity_mobile", "$identity_mp_wx1_openid", "source", "channel"]
 ) | st.text(max_size=8)  # fmt: skip
-objects = st.dictionaries(KEYS, values, max_size=6)
+plain = st.text(max_size=9) | st.integers(0, 99) | st.booleans() | st.sampled_from(["wx1:o", "$x"])
+objects = st.dictionaries(KEYS, values, max_size=3) | st.dictionaries(KEYS, plain, max_size=6)
 
 
 @st.composite
 def items(draw: st.DrawFn) -> dict[str, Any]:
     """Near-valid items: known fields, some of them with values of any type."""
     item: dict[str, Any] = draw(
-        st.dictionaries(st.sampled_from(FIELDS), values | objects, max_size=6)
+        st.dictionaries(st.sampled_from(FIELDS), values | objects, max_size=3)
     )
     plausible = {
         "type": st.sampled_from(TYPES), "event": EVENTS, "Event": EVENTS, "properties": objects,
         "context": objects, "traits": objects, "identities": objects, "MsgType": st.just("event"),
         "CreateTime": st.integers(0, 2**33), "FromUserName": st.text(max_size=9),
         "userId": st.text(max_size=9), "distinct_id": st.text(max_size=9),
+        "login_id": st.none() | st.text(max_size=9), "anonymous_id": st.text(max_size=9),
+        "EventKey": st.text(max_size=20), "MsgId": st.none() | st.integers(0, 2**63),
         "time": st.integers(0, 2**43), "timestamp": st.datetimes().map(str),
     }  # fmt: skip
     for name, strategy in plausible.items():
-        if draw(st.booleans()):
+        if draw(st.integers(0, 9)):
             item[name] = draw(strategy)
     return item
 

@@ -146,6 +146,16 @@ def test_a_location_that_is_no_number_is_refused() -> None:
     assert outcome.detail.startswith("properties.latitude")
 
 
+def test_an_unknown_push_keeps_its_name_within_the_limit() -> None:
+    outcome = wechat(f"<MsgType>event</MsgType><Event>{'aB' * 50}</Event><AnyKey>1</AnyKey>")
+    assert isinstance(outcome, Event)
+    assert len(outcome.event) == 128
+    assert outcome.properties == {"any_key": "1"}
+    unnamed = wechat("<MsgType>event</MsgType>")
+    assert isinstance(unnamed, Reject)
+    assert unnamed.reason == "missing_field"
+
+
 def test_two_reports_in_one_second_are_two_events() -> None:
     def report(number: int) -> str:
         xml = "<MsgType>event</MsgType><Event>TEMPLATESENDJOBFINISH</Event><Status>success</Status>"
