@@ -41,7 +41,6 @@ _CONFIG: Final = """\
 <clickhouse>
   <!-- Over it a query fails; the engine and the machine's other processes live on. -->
   <max_server_memory_usage>{memory_bytes}</max_server_memory_usage>
-  <timezone>UTC</timezone>
 </clickhouse>
 """
 _MEMORY_AT_MOST_BYTES: Final = 3 * 1024**3
@@ -54,7 +53,8 @@ def ensure(home: Path, report: Report) -> Served:
     def start(ports: dict[str, int]) -> None:
         program = _program(report)
         report(f"ClickHouse: starting on 127.0.0.1:{ports['clickhouse']}")
-        process.spawn([*program, *_arguments(home, ports)])
+        # The engine takes its time zone from here, not from its config: days are cut in UTC.
+        process.spawn([*program, *_arguments(home, ports)], env={"TZ": "UTC"})
 
     ports = bring_up(process, home, ["clickhouse", "clickhouse_http"], start, _probe)
     address = f"clickhouse://default@127.0.0.1:{ports['clickhouse']}"

@@ -152,11 +152,19 @@ def _configure(home: Path, ports: dict[str, int], jars: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "server.properties"
     config.write_text(_PROPERTIES.format(data=folder / "data", **ports))
-    # Formatting writes meta.properties last; a killed one is done again.
-    if not (folder / "data" / "meta.properties").exists():
-        shutil.rmtree(folder / "data", ignore_errors=True)
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        argv = ["java", *_JVM_TOOL, "-cp", f"{jars}/*", "kafka.tools.StorageTool", "format"]
-        argv += ["-t", cluster, "-c", str(config)]
-        fetch.run("Apache Kafka", argv, cwd=folder, remedy="check disk space and rights")
+    if not (folder / "data").exists():
+        _format(folder, ports, jars)
     return config
+
+
+def _format(folder: Path, ports: dict[str, int], jars: Path) -> None:
+    # Aside and then renamed: a run that is killed here leaves no half-formatted data.
+    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    fresh = folder / f"data.{cluster}"
+    config = folder / f"{cluster}.properties"
+    config.write_text(_PROPERTIES.format(data=fresh, **ports))
+    argv = ["java", *_JVM_TOOL, "-cp", f"{jars}/*", "kafka.tools.StorageTool", "format"]
+    argv += ["-t", cluster, "-c", str(config)]
+    fetch.run("Apache Kafka", argv, cwd=folder, remedy="check disk space and rights")
+    config.unlink()
+    fresh.rename(folder / "data")

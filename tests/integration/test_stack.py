@@ -210,3 +210,12 @@ def test_the_commands_print_one_json_object(stack: StackInfo) -> None:
 def test_status_of_an_empty_home_exits_3_and_an_unknown_log_2() -> None:
     assert stack_cli("status").returncode == 3
     assert stack_cli("logs", "nobody").returncode == 2
+
+
+def test_clickhouse_cuts_days_in_utc_wherever_it_runs(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    info = local_stack.up()
+    assert Process("clickhouse", own_home).pid()
+    assert rows(info, "SELECT timezone()") == [("UTC",)]
