@@ -29,6 +29,7 @@ _BLAMES_ROWS: Final = frozenset({
     321,  # VALUE_IS_OUT_OF_RANGE_OF_DATA_TYPE
     349,  # CANNOT_INSERT_NULL_IN_ORDINARY_COLUMN
     407,  # DECIMAL_OVERFLOW
+    469,  # VIOLATED_CONSTRAINT
 })  # fmt: skip
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -107,7 +107,9 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         """End the blocks in hand, leave the group, close."""
         await self._close_lanes()
         await self._consumer.stop()
+        # An insert that outlives the grace must not hold up the exit: its plan is committed.
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._writer.close()
         log.info("land.stopped")
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:

@@ -30,6 +30,7 @@ class Writer:
     def __init__(self, settings: Settings) -> None:
         self._url = settings.clickhouse
         self._mine = threading.local()
+        self._all: set[Client] = set()
 
     def insert(self, part: Part) -> None:
         """Insert a part, unless its token was seen.
@@ -71,14 +72,21 @@ class Writer:
                 raise
             raise SinkUnavailable(BY_TOPIC[span.topic].name, str(ours), retry_after_s=1) from error
 
+    def close(self) -> None:
+        """Close every thread's connection; inserts in flight end with an unknown outcome."""
+        while self._all:
+            self._all.pop().disconnect()
+
     def _client(self) -> Client:
         client = getattr(self._mine, "client", None)
         if client is None:
             client = self._mine.client = connect(self._url)
+            self._all.add(client)
         return client
 
     def _forget(self) -> None:
         client: Client | None = getattr(self._mine, "client", None)
         self._mine.client = None
         if client is not None:
+            self._all.discard(client)
             client.disconnect()

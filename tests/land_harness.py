@@ -1,0 +1,265 @@
+"""Runs landers as own processes against an own broker and ClickHouse that may be killed."""
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from clickhouse_driver import Client
+
+from deploy.local import stack as local_stack
+from deploy.local.process import Process
+from schemas import topics, touches
+from schemas.events import Event, encode_event
+from schemas.raw import Envelope
+from schemas.rejects import Reject, encode_rejected, rejected
+from schemas.settings import Settings
+from sinks.clickhouse.audit import audit
+from sinks.clickhouse.client import connect
+from sinks.clickhouse.migrate import migrate
+from sinks.clickhouse.tables import BY_TOPIC
+
+ROOT = Path(__file__).resolve().parent.parent
+PARTITIONS = 2
+PATIENCE_S = 90.0
+BASE_MS = 1_760_000_000_000
+Message = tuple[str, bytes, int | None]
+
+
+def make_event(number: int, **fields: Any) -> Event:  # noqa: ANN401 - any field of an event
+    """Return an event of one of 50 users."""
+    user = f"u{number % 50}"
+    known: dict[str, Any] = {
+        "message_id": f"m{number}",
+        "type": "track",
+        "event": ("product_viewed", "cart_added", "order_paid")[number % 3],
+        "user": f"user_id:{user}",
+        "source": ("app", "mini_program", "official_account")[number % 3],
+        "door": "segment",
+        "account": "shop",
+        "timestamp_ms": BASE_MS + number * 1000,
+        "received_at_ms": BASE_MS + number * 1000 + 40,
+        "identities": {"user_id": user},
+        "context": {"channel": ("douyin", "wechat")[number % 2]},
+        "properties": {"amount": number % 100 + 0.25, "sku": "茶-01", "category": "茶具"},
+    }
+    return Event(**known | fields)
+
+
+def mixed(count: int, start: int = 0) -> list[Message]:
+    """Return records of all landed topics, mostly events."""
+    found: list[Message] = []
+    for n in range(start, start + count):
+        user = f"user_id:u{n % 50}"
+        common: dict[str, Any] = {
+            "rule": "cart_30m",
+            "rule_version": "1",
+            "user": user,
+            "time_ms": BASE_MS + n,
+        }
+        found.append(("events", encode_event(make_event(n)), None))
+        if n % 5 == 0:
+            change = touches.TagChange(
+                change_id=f"c{n}", user=user, tag="view_24h", before=None, after={"n": n},
+                time_ms=BASE_MS + n,
+            )  # fmt: skip
+            found.append(("tags", touches.encode(change), None))
+        if n % 7 == 0:
+            decision = touches.Decision(
+                decision_id=f"d{n}", outcome="suppressed" if n % 2 else "sent", reason="cap",
+                trigger_kind="absence", trigger=f"m{n}", trace=[{"cap": False}], **common,
+            )  # fmt: skip
+            found.append(("decisions", touches.encode(decision), None))
+        if n % 11 == 0:
+            receipt = touches.Receipt(
+                touch_id=f"t{n}", channel="webhook", template="cart", status="sent", attempts=1,
+                **common,
+            )  # fmt: skip
+            found.append(("receipts", touches.encode(receipt), None))
+        if n % 13 == 0:
+            envelope = Envelope(door="native", source="app", account="a", received_at_ms=BASE_MS)
+            record = rejected(
+                Reject("parse", "not_json", "line 1"), envelope, b"\xff\x00{" + user.encode()
+            )
+            found.append(("events.rejected", encode_rejected(record), None))
+    return found
+
+
+class Bench:
+    """One stack, its topics and what was committed to them so far."""
+
+    def __init__(self, home: Path, info: local_stack.StackInfo) -> None:
+        self.home = home
+        self.settings = Settings(
+            kafka=info.kafka, clickhouse=info.clickhouse, land_max_delay_ms=100, land_max_rows=700
+        )
+        self.sent: Counter[str] = Counter()
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._logs = home / "landers.log"
+
+    def client(self) -> Client:
+        """Return a client of the landed database."""
+        return connect(self.settings.clickhouse)
+
+    def ask(self, query: str) -> Any:  # noqa: ANN401 - rows of any shape
+        """Return the rows of a query."""
+        client = self.client()
+        try:
+            return client.execute(query)
+        finally:
+            client.disconnect()
+
+    def produce(self, messages: list[Message], *, abort_share: float = 0.2) -> None:
+        """Write records in transactions, some of which abort after other records went out."""
+        asyncio.run(_produce(self.settings.kafka, messages, abort_share))
+        self.sent.update(topic for topic, _, _ in messages)
+
+    def lander(self, *, crash_at: str = "", once: bool = False) -> subprocess.Popen[bytes]:
+        """Start a lander as its own process."""
+        knobs = {
+            "SIYU_HOME": str(self.home),
+            "SIYU_KAFKA": self.settings.kafka,
+            "SIYU_CLICKHOUSE": self.settings.clickhouse,
+            "SIYU_LAND_MAX_ROWS": str(self.settings.land_max_rows),
+            "SIYU_LAND_MAX_DELAY_MS": str(self.settings.land_max_delay_ms),
+            "SIYU_CRASH_AT": crash_at,
+        }
+        argv = [sys.executable, "-m", "streams.runtime.cli", "land", *(["--once"] if once else [])]
+        with self._logs.open("ab") as log:
+            process = subprocess.Popen(
+                argv, cwd=ROOT, env=os.environ | knobs, stdout=log, stderr=subprocess.STDOUT
+            )
+        self._running.append(process)
+        return process
+
+    def land_all(self) -> None:
+        """Land all that is on the log, with a fresh process."""
+        assert self.lander(once=True).wait(PATIENCE_S) == 0, self.log()
+
+    def log(self) -> str:
+        """Return the end of the landers' log."""
+        return self._logs.read_text("utf-8", "replace")[-4000:]
+
+    def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for a state that must come."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while not holds():
+            assert time.monotonic() < deadline_s, self.log()
+            time.sleep(0.1)
+
+    def landed(self) -> int:
+        """Return the rows of all raw tables."""
+        return sum(
+            int(self.ask(f"SELECT count() FROM {table.name}")[0][0])  # noqa: S608 - our tables
+            for table in BY_TOPIC.values()
+        )
+
+    def assert_exact(self) -> dict[str, Any]:
+        """Assert that ClickHouse holds each committed record once; return the figures."""
+        report = audit(self.settings, settled=True)
+        assert report["ok"], (report["findings"], self.log())
+        figures: dict[str, Any] = report["figures"]
+        counted = {topic: found["log"] for topic, found in figures["topics"].items()}
+        landed = {topic: found["landed"] for topic, found in figures["topics"].items()}
+        assert counted == landed == {topic: self.sent[topic] for topic in BY_TOPIC}
+        return figures
+
+    def kill(self, part: str) -> None:
+        """Kill -9 ``kafka`` or ``clickhouse``."""
+        assert Process(part, self.home).kill()
+
+    def restore(self) -> None:
+        """Start again what was killed."""
+        with _home(self.home):
+            local_stack.up()
+
+    def stop_landers(self) -> None:
+        """End what a test left running."""
+        for process in self._running:
+            if process.poll() is None:
+                process.terminate()  # a killed one would keep its partitions for the session
+        for process in self._running:
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._running.clear()
+
+
+@contextmanager
+def bench(home: Path) -> Iterator[Bench]:
+    """Yield a bench on an own stack with the landed topics made and the tables migrated."""
+    with _home(home):
+        info = local_stack.up()
+    try:
+        one = Bench(home, info)
+        asyncio.run(_make_topics(info.kafka))
+        migrate(one.settings)
+        yield one
+        one.stop_landers()
+    finally:
+        with _home(home):
+            local_stack.down()
+
+
+@contextmanager
+def _home(folder: Path) -> Iterator[None]:
+    before = os.environ.get("SIYU_HOME")
+    os.environ["SIYU_HOME"] = str(folder)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["SIYU_HOME"]
+        else:
+            os.environ["SIYU_HOME"] = before
+
+
+async def _make_topics(kafka: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        await admin.create_topics([
+            NewTopic(topic.name, PARTITIONS, 1, topic_configs=topic.broker_config())
+            for topic in topics.ALL
+            if topic.name in BY_TOPIC
+        ])  # fmt: skip
+    finally:
+        await admin.close()
+
+
+async def _produce(kafka: str, messages: list[Message], abort_share: float) -> None:
+    chance = random.Random(len(messages))
+    producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id="land-harness")
+    await producer.start()
+    try:
+        for start in range(0, len(messages), 200):
+            some = messages[start : start + 200]
+            if chance.random() < abort_share:
+                await producer.begin_transaction()
+                await _send(producer, some, chance)
+                await producer.abort_transaction()
+            async with producer.transaction():
+                await _send(producer, some, chance)
+    finally:
+        await producer.stop()
+
+
+async def _send(producer: AIOKafkaProducer, messages: list[Message], chance: random.Random) -> None:
+    acks = [
+        await producer.send(
+            topic, value, partition=chance.randrange(PARTITIONS), timestamp_ms=logged_ms
+        )
+        for topic, value, logged_ms in messages
+    ]
+    await asyncio.gather(*acks)
