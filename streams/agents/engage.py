@@ -8,7 +8,8 @@ from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.topics import DECISIONS, REJECTED, TAGS, TOUCHES
 from schemas.touches import encode
 from streams.agents.ports import Batch, Lane, Record
-from streams.core.engine import Effects, Engine
+from streams.core.engine import Engine
+from streams.core.rules import Effects
 from streams.core.state import State
 
 log = structlog.get_logger()
