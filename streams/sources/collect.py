@@ -1,6 +1,7 @@
 """The HTTP edge: an answer of success is given after the broker acked, never before."""
 
 import asyncio
+import logging
 import signal
 import time
 import uuid
@@ -10,6 +11,8 @@ from typing import Final
 
 import structlog
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.log import server_logger
 from aiohttp.web_protocol import RequestPayloadError
 
 from schemas.crash import crash_point
@@ -65,10 +68,23 @@ def build_app(settings: Settings, sources: Sources) -> web.Application:
     return app
 
 
+class _Brief(logging.Filter):
+    """Keeps the noise of peers that speak no HTTP to one line, without their bytes."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Shorten what aiohttp says of a broken request."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            record.msg, record.args = "a request that is not HTTP: %s", (type(error).__name__,)
+            record.exc_info = None
+        return True
+
+
 async def _serve(settings: Settings, sources: Sources) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    server_logger.addFilter(_Brief())
     runner = web.AppRunner(
         build_app(settings, sources),
         access_log=None,

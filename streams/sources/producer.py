@@ -1,5 +1,6 @@
 """The Python producer for services that sit next to Kafka: no HTTP in between."""
 
+import socket
 import threading
 import time
 import uuid
@@ -32,23 +33,12 @@ class SiyuProducer:
     def __init__(
         self, bootstrap: str, *, source: Source, account: str, timeout_s: float = 30.0
     ) -> None:
-        self._source, self._account, self._timeout_s = source, account, timeout_s
+        self._bootstrap, self._timeout_s = bootstrap, timeout_s
+        self._source, self._account = source, account
         self._failed: list[BaseException] = []
         self._lock = threading.Lock()
-        timeout_ms = int(timeout_s * 1000)
-        try:
-            self._producer = KafkaProducer(
-                bootstrap_servers=bootstrap,
-                client_id=f"siyu-{account}",
-                acks="all",
-                enable_idempotence=True,
-                linger_ms=5,
-                max_block_ms=timeout_ms,
-                request_timeout_ms=max(1000, timeout_ms // 2),
-                delivery_timeout_ms=timeout_ms,
-            )
-        except KafkaError as error:
-            raise BrokerUnavailable(topics.RAW.name, f"no broker at {bootstrap}") from error
+        self._producer: KafkaProducer | None = None
+        self._connected()
 
     def track(
         self,
@@ -83,24 +73,28 @@ class SiyuProducer:
 
     def flush(self) -> None:
         """Wait for all acks; raises ``BrokerUnavailable`` if any event since the last was lost."""
-        late: KafkaError | None = None
+        producer = self._producer
         try:
-            self._producer.flush(timeout=self._timeout_s)
+            if producer is not None:
+                producer.flush(timeout=self._timeout_s)
         except KafkaError as error:
-            late = error
+            self._note(error)
+        if self._failed:
+            # An idempotent producer that lost a record is of no use any more; closing it
+            # fails what it still holds, so that this is told below.
+            self._disconnect()
         with self._lock:
             failed, self._failed = self._failed, []
-        if failed or late:
-            cause = failed[0] if failed else late
-            problem = f"{len(failed) or 'some'} events without an ack: {cause}"
-            raise BrokerUnavailable(topics.RAW.name, problem) from cause
+        if failed:
+            problem = f"{len(failed)} failures, the first: {failed[0]}; send again"
+            raise BrokerUnavailable(topics.RAW.name, problem) from failed[0]
 
     def close(self) -> None:
         """Flush and disconnect; raises as ``flush`` does, after disconnecting."""
         try:
             self.flush()
         finally:
-            self._producer.close(timeout=self._timeout_s)
+            self._disconnect()
 
     def __enter__(self) -> Self:
         return self
@@ -146,13 +140,56 @@ class SiyuProducer:
             received_at_ms=time.time_ns() // 1_000_000,
         )
         try:
-            ack = self._producer.send(
+            ack = self._connected().send(
                 topics.RAW.name, value=item, key=item_key(item), headers=to_headers(envelope)
             )
         except KafkaError as error:
             raise BrokerUnavailable(topics.RAW.name, str(error)) from error
         ack.add_errback(self._note)
 
+    def _connected(self) -> KafkaProducer:
+        with self._lock:
+            if self._producer is None:
+                self._producer = _connect(self._bootstrap, self._account, self._timeout_s)
+            return self._producer
+
+    def _disconnect(self) -> None:
+        with self._lock:
+            producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.close(timeout=0)
+
     def _note(self, error: BaseException) -> None:
         with self._lock:
             self._failed.append(error)
+
+
+def _connect(bootstrap: str, account: str, timeout_s: float) -> KafkaProducer:
+    """Return a new producer; raises ``BrokerUnavailable``."""
+    # kafka-python leaves its sockets open when nobody answers: so ask before it does.
+    if not any(_answers(address, timeout_s) for address in bootstrap.split(",")):
+        raise BrokerUnavailable(topics.RAW.name, f"no broker at {bootstrap}")
+    timeout_ms = int(timeout_s * 1000)
+    try:
+        return KafkaProducer(
+            bootstrap_servers=bootstrap,
+            client_id=f"siyu-{account}",
+            bootstrap_timeout_ms=timeout_ms,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=5,
+            max_block_ms=timeout_ms,
+            request_timeout_ms=max(1000, timeout_ms // 2),
+            delivery_timeout_ms=timeout_ms,
+        )
+    except KafkaError as error:
+        raise BrokerUnavailable(topics.RAW.name, f"no broker at {bootstrap}") from error
+
+
+def _answers(address: str, timeout_s: float) -> bool:
+    host, _, port = address.strip().rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout_s).close()
+    except (OSError, ValueError):
+        return False
+    return True
