@@ -91,7 +91,7 @@ class Crew:
         if self.restarts[process.name] > _RESTARTS_AT_MOST:
             raise PartMissing(
                 process.name,
-                f"died {_RESTARTS_AT_MOST} times; its log ends:\n{process.tail()}\n",
+                f"died {_RESTARTS_AT_MOST} times; its log ends:\n{process.tail(3)}\n",
                 remedy="mend what its log tells",
             )
 

@@ -61,7 +61,7 @@ def run(
     with _own_home() as folder:
         demo = Demo(folder, console)
         try:
-            outcome = demo.play(users, seed)
+            outcome = demo.play(users, seed, keep=keep)
         except BaseException:
             demo.stop()
             raise
@@ -88,10 +88,7 @@ class Demo:
         self._calls = folder / "webhook-calls.jsonl"
         wipe(folder)
         self._calls.unlink(missing_ok=True)
-        self.url, provider_port = self._write_secrets()
-        module = [sys.executable, "-m", "deploy.local.webhook_receiver"]
-        provider = (*module, "--record", str(self._calls), "--port", str(provider_port))
-        self.crew = Crew(folder, provider, self.say)
+        self.crew, self.url = Crew(folder, (), self.say), ""
         self.sources = load_sources(Settings().sources)
         self.appid = next(a for a, account in self.sources.wechat.items() if account.aes_keys)
         planned = [kill.split("@") for kill in DemoSettings().kill.split(",") if kill]
@@ -109,11 +106,12 @@ class Demo:
         self.seconds[name] = round(time.monotonic() - began_s, 2)
         self.say(f"{name:<7} {self.seconds[name]:6.2f} s")
 
-    def play(self, users: int, seed: int) -> dict[str, Any]:
+    def play(self, users: int, seed: int, *, keep: bool) -> dict[str, Any]:
         """Go through the phases and return the report."""
         with self.phase("stack"):
             stack = self._up()
         with self.phase("start"):
+            self.crew = self._hire(keep=keep)
             self.crew.start()
             self._wait_ready()
         tally = Tally()
@@ -137,22 +135,23 @@ class Demo:
         """End every process of the demo."""
         self.crew.stop()
 
-    def _write_secrets(self) -> tuple[str, int]:
-        """Put what every process must know into the home; return the collector's address."""
+    def _hire(self, *, keep: bool) -> Crew:
+        """Choose addresses, put what every process must know into the home; return the crew."""
         chosen = ports.keep(self.folder, "collect", PROVIDER)
-        # The usual port where it is free: the README's lines then work as they stand.
-        if ports.is_free(usual := Settings().collect_port):
+        # Kept running, it takes the usual port if it can: the README's lines work as they stand.
+        if keep and ports.is_free(usual := Settings().collect_port):
             chosen["collect"] = usual
-        told = {
-            "pii_key": secrets.token_hex(32),
+        path = self.folder / "secrets.json"  # made by `siyu up`, for its owner's eyes only
+        told = json.loads(path.read_text()) | {
             "webhook_secret": secrets.token_hex(32),
             "webhook_url": f"http://127.0.0.1:{chosen[PROVIDER]}/touches",
             "collect_port": chosen["collect"],
         }
-        path = self.folder / "secrets.json"
-        path.touch(mode=0o600)
         path.write_text(json.dumps(told))
-        return f"http://127.0.0.1:{chosen['collect']}", chosen[PROVIDER]
+        self.url = f"http://127.0.0.1:{chosen['collect']}"
+        module = [sys.executable, "-m", "deploy.local.webhook_receiver"]
+        argv = (*module, "--record", str(self._calls), "--port", str(chosen[PROVIDER]))
+        return Crew(self.folder, argv, self.say)
 
     def _up(self) -> dict[str, Any]:
         """Start the stack as a user does: `siyu up`."""
@@ -167,15 +166,16 @@ class Demo:
         return {"broker": told["broker"], "clickhouse": told["clickhouse_engine"]}
 
     def _wait_ready(self) -> None:
-        deadline_s = time.monotonic() + _READY_WITHIN_S
-        while True:
+        """Return once our collector listens and reaches the broker."""
+        collect, deadline_s = Process("collect", self.folder), time.monotonic() + _READY_WITHIN_S
+        while time.monotonic() < deadline_s:
             self.crew.check()
-            with contextlib.suppress(OSError), urlopen(f"{self.url}/readyz", timeout=2):  # noqa: S310 - our own loopback address
-                return
-            if time.monotonic() > deadline_s:
-                tail = Process("collect", self.folder).tail()
-                raise PartMissing("collect", f"not ready:\n{tail}\n", remedy="mend what it tells")
+            # Its own word that it has the port: another program may answer there.
+            if "collect listens" in collect.tail():
+                with contextlib.suppress(OSError), urlopen(f"{self.url}/readyz", timeout=2):  # noqa: S310 - our own loopback address
+                    return
             time.sleep(0.05)
+        raise PartMissing("collect", f"not ready:\n{collect.tail()}\n", remedy="mend what it tells")
 
     def _send(self, day: list[Message], tally: Tally) -> None:
         """Send the day through the three doors side by side."""

@@ -140,9 +140,10 @@ def show(outcome: dict[str, Any]) -> None:
         console, "rejected, each kept with its bytes",
         ["stage", "reason", "rows"], [list(row.values()) for row in outcome["rejected_by_reason"]],
     )  # fmt: skip
+    console.print("\n[bold]three users with their tags[/]")
     for user in outcome["users"]:
         tags = ", ".join(f"{tag}={value}" for tag, value in user["tags"].items())
-        console.print(f"[bold]{escape(user['user'])}[/]  {escape(tags)}")
+        console.print(f"  {user['user']}  {tags}", markup=False)
     _show_touches(console, outcome["touches"])
     for answer, result in outcome["bi"].items():
         _table(console, answer.replace("_", " "), result["columns"], result["rows"])
@@ -155,15 +156,19 @@ def show(outcome: dict[str, Any]) -> None:
 
 
 def _show_touches(console: Console, touches: dict[str, Any]) -> None:
-    rows = []
+    console.print("\n[bold]touches: what each rule decided, with an example and why[/]")
     for rule, entry in touches.items():
+        console.print(f"  [bold]{escape(rule)}[/]")
         for sample in entry["samples"]:
             number = entry["outcomes"][sample["outcome"]]
-            sent = f"{sample['channel']} {sample['status']}".strip()
-            why = f"{sample['why']} ({sample['trigger_kind']} {sample['trigger']})"
-            rows.append([rule, sample["outcome"], number, sample["user"], why, sent])
-    heads = ["rule", "outcome", "decisions", "for example", "why", "delivery"]
-    _table(console, "touches: what each rule decided, and why", heads, rows)
+            sent = f", {sample['channel']} says {sample['status']}" if sample["channel"] else ""
+            looked = "; ".join(
+                f"{step.get('if')}: {step.get('value')} {'yes' if step.get('ok') else 'no'}"
+                for step in sample["trace"]
+            )
+            console.print(f"    {number:>4} {sample['outcome']:<10} {sample['user']}", markup=False)
+            why = f"{sample['why']}{sent}, after {sample['trigger_kind']} of {sample['trigger']}"
+            console.print(f"         {why}{f' [{looked}]' if looked else ''}", markup=False)
 
 
 def _table(console: Console, title: str, columns: list[str], rows: list[list[Any]]) -> None:
