@@ -7,7 +7,6 @@ what was accepted, and a crash may repeat a receipt.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -66,7 +65,9 @@ class Journal:
             bootstrap_servers=settings.kafka,
             client_id=self.transactional_id,
             transactional_id=self.transactional_id if self._transactional else None,
-            enable_idempotence=True,
+            acks="all",
+            # The stand-in broker gives no producer ids, so not even to a plain producer.
+            enable_idempotence=self._transactional,
             max_batch_size=256 * 1024,
             max_request_size=_MAX_REQUEST_BYTES,
         )
@@ -138,9 +139,13 @@ class Journal:
 
     async def close(self) -> None:
         """Close the connections; what is not committed is left to the successor."""
-        # A broker that is away would hold the producer's flush for ever.
-        with suppress(TimeoutError, KafkaError):
-            await asyncio.wait_for(self._producer.stop(), _CLOSE_S)
+        # A task of its own, because a broker that is away would hold the flush for ever.
+        closing = asyncio.create_task(self._producer.stop())
+        await asyncio.wait({closing}, timeout=_CLOSE_S)
+        if not closing.done():
+            closing.cancel()
+        elif not closing.cancelled():
+            closing.exception()  # looked at: what was not committed is told by the ledger
 
 
 async def restore(settings: Settings, partition: int) -> tuple[Ledger, int]:
