@@ -239,7 +239,8 @@ class Edge:
     def _refuse(self, door: Door, request: web.Request, why: Refusal) -> web.Response:
         self._metrics.refused.labels(door, why.code).inc()
         if door == "sensors" and request.transport is not None and self._forgets(request):
-            # The mini-program SDK clears its queue on any answer: it must get none.
+            # The mini-program SDK clears its queue on any answer: it must get none. A proxy in
+            # front has to pass this on (nginx: return 444), not turn it into a 502.
             request.transport.abort()
         body = {"success": False, "code": why.code, "message": why.message}
         retry = {"Retry-After": "1"} if why.status == HTTPStatus.SERVICE_UNAVAILABLE else {}

@@ -73,7 +73,10 @@ class Publisher:
             raise BrokerUnavailable(topics.RAW.name, str(error)) from error
         finally:
             for ack in acks:
-                ack.add_done_callback(_look_at)
+                if ack.done():
+                    _look_at(ack)
+                else:
+                    ack.add_done_callback(_look_at)
 
     async def problem(self) -> str | None:
         """Return why records cannot be stored now, ``None`` if they can."""
