@@ -131,7 +131,9 @@ def _hash(definition: object) -> str:
 
 def explain(located: Located, invalid: ValidationError) -> ConfigInvalid:
     """Return the first error of a model in the words of an author."""
-    error = invalid.errors(include_url=False)[0]
+    # A misspelt key is the cause of the one that is then missing: it comes first.
+    errors = invalid.errors(include_url=False)
+    error = min(errors, key=lambda one: one["type"] != "extra_forbidden")
     place, kind = error["loc"], error["type"]
     key = str(place[-1]) if place else ""
     problem, hint = error["msg"], ""

@@ -10,6 +10,8 @@ from schemas.errors import ConfigInvalid
 
 Place = tuple[str | int, ...]
 MAX_DEPTH: Final = 40
+# Aliases can make a short file endless.
+MAX_VALUES: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +60,15 @@ class _Builder:
     """Turns nodes into data; the safe loader alone would drop the lines and duplicate keys."""
 
     def __init__(self, loader: yaml.SafeLoader, located: Located) -> None:
-        self._loader, self._located = loader, located
+        self._loader, self._located, self._values = loader, located, 0
 
     def build(self, node: yaml.Node, place: Place, depth: int) -> object:
         line = node.start_mark.line + 1
         self._located.lines[place] = line
-        if depth > MAX_DEPTH:
-            raise ConfigInvalid(self._located.path, f"nested over {MAX_DEPTH} deep", line=line)
+        self._values += 1
+        if depth > MAX_DEPTH or self._values > MAX_VALUES:
+            problem = f"over {MAX_DEPTH} levels or {MAX_VALUES} values"
+            raise ConfigInvalid(self._located.path, problem, line=line)
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, place, depth)
         if isinstance(node, yaml.SequenceNode):
