@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.local import cli as stack_cli
-from schemas.errors import SiyuError
+from schemas.errors import PartMissing, SiyuError
 from schemas.settings import ROOT, Settings
 from streams.runtime import log
 
@@ -27,6 +28,8 @@ schema = typer.Typer(help="Contracts of events, tags, rules and touches.", no_ar
 rules = typer.Typer(help="Tags and rules of the rulebook.", no_args_is_help=True)
 app.add_typer(schema, name="schema")
 app.add_typer(rules, name="rules")
+bench = typer.Typer(help="Measure; benchmarks/README.md says how to read it.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
 for command in stack_cli.app.registered_commands:
     if command.callback is not None and command.callback.__name__ != "up":
         app.registered_commands.append(command)
@@ -192,6 +195,68 @@ def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     raise typer.Exit(1 if failures else 0)
 
 
+@bench.command("runtime")
+def bench_runtime(
+    *,
+    vs: Annotated[
+        str, typer.Option(help="Peers, by comma; installed on demand.")
+    ] = "faust,quix,bytewax,aiokafka,confluent",
+    events: Annotated[int, typer.Option(min=1)] = 400_000,
+    users: Annotated[int, typer.Option(min=1)] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Run one job on our runtime and on its peers, in alternating rounds."""
+    with _benchmarks():
+        from benchmarks.runtime import harness
+        from benchmarks.runtime.engines import PEERS
+    peers = [name.strip() for name in vs.split(",") if name.strip()]
+    unknown = [name for name in peers if name not in PEERS]
+    if unknown:
+        raise typer.BadParameter(f"--vs {unknown[0]}: expected some of {', '.join(PEERS)}")
+    found = harness.run(vs=peers, events=events, users=users, rounds=rounds, quiet=as_json)
+    _print_bench(found, as_json=as_json)
+
+
+@bench.command("restore")
+def bench_restore(
+    *,
+    users: Annotated[int, typer.Option(min=1)] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 1,
+    as_json: Json = False,
+) -> None:
+    """Restore the state of many users from its changelog."""
+    with _benchmarks():
+        from benchmarks import restore
+    _print_bench(restore.run(users=users, rounds=rounds, quiet=as_json), as_json=as_json)
+
+
+@contextmanager
+def _benchmarks() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        if not (missing.name or "").startswith("benchmarks"):
+            raise
+        raise PartMissing(
+            "benchmarks",
+            "the folder is not in what is installed here",
+            remedy="run `./siyu bench` in a checkout",
+        ) from missing
+
+
+def _print_bench(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        _print_json(found)
+    else:
+        rows = [[name, *map(row.get, ("median", "unit", "cpu_s_per_100k", "peak_rss_mb",
+                 "largest_pause_ms"))] for name, row in found["results"].items()]  # fmt: skip
+        _print_table(["", "median", "unit", "CPU s/100k", "RSS MB", "largest pause ms"], rows)
+        for name, value in (found["ratios"] | found["checks"]).items():
+            print(f"{name}: {value}")
+    raise typer.Exit(0 if all(found["checks"].values()) else 1)
+
+
 def _migrate(settings: Settings) -> dict[str, list[str]]:
     from sinks.clickhouse.migrate import migrate as migrate_tables
     from streams.runtime.broker import ensure_topics
@@ -229,7 +294,7 @@ def _guarded(command: Callable[[], None]) -> int:
 def main() -> None:
     """Run the command line; errors end in one line and the exit status of their class."""
     log.configure()
-    sys.exit(_guarded(app))
+    sys.exit(_guarded(lambda: app(prog_name="siyu")))
 
 
 if __name__ == "__main__":
