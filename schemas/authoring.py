@@ -49,7 +49,19 @@ DurationMs = Annotated[
 NotYet = Annotated[None, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 EventName = Annotated[str, Field(min_length=1, max_length=256)]
-EventNames = Annotated[list[EventName], BeforeValidator(_one_or_more), Field(min_length=1)]
+EventNames = Annotated[
+    list[EventName],
+    BeforeValidator(_one_or_more),
+    Field(min_length=1),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string"},
+                {"type": "array", "items": {"type": "string"}, "minItems": 1},
+            ]
+        }
+    ),
+]
 # A path into the event: `properties.amount`, `context.channel`, `traits.city`.
 EventPath = Annotated[str, Field(min_length=1, max_length=256)]
 # Conditions are parsed, with places for errors, by streams.core.conditions.

@@ -3,7 +3,7 @@
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from schemas.authoring import (
@@ -139,7 +139,9 @@ class Limit(Authored):
     """At most ``max`` touches per ``per``: a sliding period, or a calendar day of the shop."""
 
     max: int = Field(ge=1, le=1000)
-    per: Annotated[int | Literal["local_day"], BeforeValidator(_period)]
+    per: Annotated[
+        int | Literal["local_day"], BeforeValidator(_period), WithJsonSchema({"type": "string"})
+    ]
 
 
 def _zone(name: str) -> str:

@@ -2,13 +2,28 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from schemas.authoring import Authored, Condition, DurationMs, EventNames, EventPath, Id, Match
 
 
+def _allow_when(schema: dict[str, Any]) -> None:
+    """Tell editors, too, of the other spelling: ``when`` instead of ``event`` and ``where``."""
+    when = {key: schema["properties"][key] for key in ("event", "where")}
+    schema["properties"]["when"] = {
+        "type": "object",
+        "properties": when,
+        "required": ["event"],
+        "additionalProperties": False,
+    }
+    schema["required"] = [key for key in schema["required"] if key != "event"]
+    schema["anyOf"] = [{"required": ["event"]}, {"required": ["when"]}]
+
+
 class _Tag(Authored):
     """What all kinds have; ``when: {event, where}`` is another spelling of the two keys."""
+
+    model_config = ConfigDict(json_schema_extra=_allow_when)
 
     id: Id
     event: EventNames

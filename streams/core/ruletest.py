@@ -9,7 +9,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Final
 
-from pydantic import AfterValidator, BeforeValidator, Field, JsonValue, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    JsonValue,
+    ValidationError,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 from schemas.authoring import Authored, Id, parse_duration_ms
@@ -45,7 +52,7 @@ def _start(raw: str) -> str:
     return raw
 
 
-OffsetMs = Annotated[int, BeforeValidator(_offset_ms)]
+OffsetMs = Annotated[int, BeforeValidator(_offset_ms), WithJsonSchema({"type": "string"})]
 
 
 class Happening(Authored):
