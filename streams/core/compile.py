@@ -2,7 +2,7 @@
 
 Nothing an author writes becomes source text: texts and numbers go in as constants,
 names of fields come from a fixed list. The functions see no builtins, only the
-helpers below. Measured 0.2 to 0.5 µs a predicate.
+helpers below. Measured 0.1 to 0.6 µs a condition.
 """
 
 import ast
