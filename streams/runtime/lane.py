@@ -171,6 +171,19 @@ class PartitionLane:
                 await self._producer.stop()
         self.opened.set()
 
+    async def fail(self, failure: BaseException, cause: BaseException | None = None) -> None:
+        """End the lane: what a failed batch left is half of it, so nothing more is committed."""
+        failure.__cause__ = cause or failure.__cause__
+        self._failure = self._failure or failure
+        self._drained.set()
+        self._wake.set()
+        await self._on_failure(failure)
+
+    @property
+    def pending(self) -> int:
+        """Outputs that were emitted and are in no transaction yet."""
+        return len(self._outputs)
+
     async def _restore(self) -> None:
         committed_only = "read_committed" if self._settings.kafka_transactions else None
         consumer = AIOKafkaConsumer(
@@ -191,18 +204,18 @@ class PartitionLane:
 
     async def _commit_forever(self) -> None:
         try:
-            while not (self.closing and not self._pending()):
+            while self._failure is None and not (self.closing and not self._pending()):
                 await self._wake.wait()
                 self._wake.clear()
-                if self._pending():
+                if self._pending() and self._failure is None:
                     await self._commit()
                 self._drained.set()
         except ProducerFenced as fenced:
-            await self._fail(Fenced(self._id), fenced)
+            await self.fail(Fenced(self._id), fenced)
         except KafkaError as problem:
-            await self._fail(BrokerUnavailable(self._id, f"commit failed: {problem!r}"), problem)
+            await self.fail(BrokerUnavailable(self._id, f"commit failed: {problem!r}"), problem)
         except Exception as fault:  # noqa: BLE001 - whatever it is, nothing may be committed past it
-            await self._fail(fault, None)
+            await self.fail(fault)
 
     def _pending(self) -> bool:
         return bool(self._outputs or self._acks or self._offset is not None or self.shard.dirty)
@@ -240,12 +253,6 @@ class PartitionLane:
         await asyncio.gather(
             *(send_all(self._producer, *tp, found) for tp, found in by_partition.items())
         )
-
-    async def _fail(self, failure: BaseException, cause: BaseException | None) -> None:
-        failure.__cause__ = cause
-        self._failure = failure
-        self._drained.set()
-        await self._on_failure(failure)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

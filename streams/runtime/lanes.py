@@ -11,6 +11,7 @@ import structlog
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
+from schemas.crash import crash_point
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch
@@ -62,10 +63,13 @@ class Lanes:
                 self._openings[tp.partition] = asyncio.create_task(self._open(lane))
             self._generations[tp.partition] = self._app.consumer_generation_id
         self._shelf.settle()
+        crash_point("worker.assigned")
 
     async def revoked(self, partitions: set[TP]) -> None:
         """Commit and close the lanes of partitions that go."""
         mine = [tp.partition for tp in partitions if tp.topic == self._source.name]
+        if mine:
+            crash_point("worker.revoking")
         await asyncio.gather(*(self._close(partition) for partition in mine))
 
     async def close(self) -> None:
@@ -98,7 +102,7 @@ class Lanes:
                 process(lane, batch)
             await lane.processed(batch.next_offset)
         except Exception as failure:  # noqa: BLE001 - Faust would log it and ack the batch
-            await self._on_failure(failure)
+            await lane.fail(failure)
 
     async def tick_forever(self, wake: Wake) -> None:
         """Wake the keys whose timer is due, also while no input arrives."""
@@ -118,7 +122,7 @@ class Lanes:
             if woken:
                 await lane.processed()
         except Exception as failure:  # noqa: BLE001 - a timer's fault must end the worker, not the ticker
-            await self._on_failure(failure)
+            await lane.fail(failure)
 
     async def _open(self, lane: PartitionLane) -> None:
         try:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, ConfigInvalid
 from streams.runtime.store import Entry, Store
 
@@ -25,6 +26,8 @@ NO_TIMER: Final = -1
 _PROGRESS_EVERY_S: Final = 2.0
 # A restore that reads nothing for this long has lost its broker.
 _STALLED_S: Final = 60.0
+# What a restore applies at once: the loop must stay free for the other lanes.
+RESTORE_RECORDS: Final = 20_000
 
 
 def pack_value(packed: bytes, *, offset: int, timer_ms: int | None) -> bytes:
@@ -146,10 +149,12 @@ async def restore(shard: Shard, consumer: AIOKafkaConsumer) -> None:
     began = told = moved = time.monotonic()
     position = start
     while position < end:
-        fetched = await consumer.getmany(tp, timeout_ms=200, max_records=20_000)
+        fetched = await consumer.getmany(tp, timeout_ms=200, max_records=RESTORE_RECORDS)
         now, before = time.monotonic(), position
         position = await consumer.position(tp)
         shard.load(fetched.get(tp, ()), position)
+        if position < end:
+            crash_point("worker.restoring")
         moved = now if position > before else moved
         if now - moved > _STALLED_S:
             raise BrokerUnavailable(shard.name, f"restore stands at {position} of {end}")
