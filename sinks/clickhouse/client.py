@@ -1,5 +1,6 @@
 """Connections to ClickHouse over its native protocol, with errors named by what to do."""
 
+import logging
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -31,6 +32,8 @@ _BLAMES_ROWS: Final = frozenset({
     407,  # DECIMAL_OVERFLOW
     469,  # VIOLATED_CONSTRAINT
 })  # fmt: skip
+# It logs each refused connection with a stack; ours is said once by whoever handles it.
+logging.getLogger("clickhouse_driver.connection").setLevel(logging.CRITICAL)
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 

@@ -22,7 +22,7 @@ from sinks.clickhouse.writer import Writer
 
 log = structlog.get_logger("siyu.land")
 T = TypeVar("T")
-_BACKOFF_MAX_S: Final = 10.0
+_BACKOFF_MAX_S: Final = 3.0
 # A block of bigger bytes than this gains nothing and costs memory in two places.
 MAX_BLOCK_BYTES: Final = 16 * 1024 * 1024
 # Tokens are remembered for 100 000 inserts (see the migrations); a plan that stayed open for
