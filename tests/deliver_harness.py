@@ -1,5 +1,6 @@
 """Runs the touch sender as its own process against a real broker and a real receiver."""
 
+import asyncio
 import json
 import os
 import signal
@@ -14,9 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
-from kafka.admin import KafkaAdminClient, NewTopic
-from kafka.errors import TopicAlreadyExistsError
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from schemas import topics, touches
 from schemas.touches import Receipt, Touch
@@ -107,34 +107,11 @@ class Harness:
 
     def send(self, *sent: Touch | bytes, partition: int | None = None) -> None:
         """Put touches, or bytes that are none, on the topic; returns when acked."""
-        producer = KafkaProducer(bootstrap_servers=self.kafka, acks="all")
-        for one in sent:
-            value = one if isinstance(one, bytes) else touches.encode(one)
-            key = b"" if isinstance(one, bytes) else one.user.encode()
-            producer.send(topics.TOUCHES.name, value, key, partition=partition)
-        producer.flush()
-        producer.close()
+        asyncio.run(_send(self.kafka, sent, partition))
 
     def read(self, topic: str) -> list[bytes]:
         """Return the committed values of a topic, from its start to its present end."""
-        consumer = KafkaConsumer(
-            bootstrap_servers=self.kafka,
-            isolation_level="read_committed",
-            auto_offset_reset="earliest",
-            enable_auto_commit=False,
-        )
-        try:
-            parts = [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic)]
-            consumer.assign(parts)
-            ends = consumer.end_offsets(parts)
-            consumer.seek_to_beginning(*parts)
-            values = []
-            while any(consumer.position(tp) < ends[tp] for tp in parts):
-                for records in consumer.poll(timeout_ms=200).values():
-                    values += [record.value for record in records]
-            return values
-        finally:
-            consumer.close()
+        return asyncio.run(_read(self.kafka, topic))
 
     def receipts(self, sent: list[Touch]) -> list[Receipt]:
         """Return the committed receipts of these touches, as often as they stand there."""
@@ -161,7 +138,9 @@ class Harness:
         self.await_receipts(sent)
         self.stop(process)
         receipts = self.receipts(sent)
-        assert Counter(r.touch_id for r in receipts) == Counter(t.touch_id for t in sent)
+        counted = Counter(receipt.touch_id for receipt in receipts)
+        assert {i: n for i, n in counted.items() if n > 1} == {}, "more than one receipt"
+        assert {touch.touch_id for touch in sent} == set(counted), "receipts missing"
         return {receipt.touch_id: receipt for receipt in receipts}
 
     def stop(self, process: subprocess.Popen[bytes]) -> None:
@@ -193,7 +172,7 @@ class Harness:
 @contextmanager
 def harness(kafka: str, folder: Path) -> Iterator[Harness]:
     """Give a harness with its topics there; end its processes after."""
-    _create_topics(kafka)
+    asyncio.run(_create_topics(kafka))
     one = Harness(kafka, folder)
     try:
         yield one
@@ -204,10 +183,43 @@ def harness(kafka: str, folder: Path) -> Iterator[Harness]:
             process.wait()
 
 
-def _create_topics(kafka: str) -> None:
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
-    for topic in (topics.TOUCHES, topics.LEDGER, topics.RECEIPTS, topics.REJECTED):
-        new = NewTopic(topic.name, 4, 1, topic_configs=topic.broker_config())
-        with suppress(TopicAlreadyExistsError):
-            admin.create_topics([new])
-    admin.close()
+async def _send(kafka: str, sent: tuple[Touch | bytes, ...], partition: int | None) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=kafka, acks="all") as producer:
+        acks = []
+        for one in sent:
+            value = one if isinstance(one, bytes) else touches.encode(one)
+            key = b"" if isinstance(one, bytes) else one.user.encode()
+            acks.append(await producer.send(topics.TOUCHES.name, value, key, partition=partition))
+        await asyncio.gather(*acks)
+
+
+async def _read(kafka: str, topic: str) -> list[bytes]:
+    # To the end of all records: one that is committed a moment ago may not be readable yet.
+    async with AIOKafkaConsumer(topic, bootstrap_servers=kafka) as consumer:
+        ends = await consumer.end_offsets(sorted(consumer.assignment()))
+    values = []
+    async with AIOKafkaConsumer(
+        topic,
+        bootstrap_servers=kafka,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest",
+    ) as consumer:
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            for records in (await consumer.getmany(timeout_ms=200)).values():
+                values += [record.value for record in records]
+    return values
+
+
+async def _create_topics(kafka: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+    await admin.start()
+    try:
+        present = set(await admin.list_topics())
+        needed = (topics.TOUCHES, topics.LEDGER, topics.RECEIPTS, topics.REJECTED)
+        missing = [topic for topic in needed if topic.name not in present]
+        if missing:
+            await admin.create_topics(
+                [NewTopic(t.name, 4, 1, topic_configs=t.broker_config()) for t in missing]
+            )
+    finally:
+        await admin.close()

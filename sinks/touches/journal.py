@@ -166,7 +166,6 @@ async def restore(settings: Settings, partition: int) -> tuple[Ledger, int]:
         await consumer.start()
         consumer.assign([tp])
         end = (await consumer.end_offsets([tp]))[tp]
-        await consumer.seek_to_beginning(tp)
         while await consumer.position(tp) < end:
             for records in (await consumer.getmany(timeout_ms=200, max_records=5000)).values():
                 unreadable += sum(not ledger.restore(r.key, r.value) for r in records)
