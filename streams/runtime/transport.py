@@ -1,13 +1,18 @@
 """A Faust transport that hands an agent one message per partition and fetch.
 
 The value of such a message is a ``Batch``: the records of one partition in log
-order. Only the topics given as *batched* are coalesced; every other topic keeps
-Faust's one message per record. Offsets are committed by the lanes, in the same
-transaction as what the records produced (see ``streams.runtime.lane``); Faust's own
-commit, which can pass unprocessed work, is switched off for the whole consumer.
+order. Only topics read with ``BatchSchema`` are coalesced; every other topic keeps
+Faust's one message per record.
+
+Offsets of *laned* topics are committed by their lanes, in the same transaction as what
+the records produced (see ``streams.runtime.lane``). For any other topic a commit covers
+the batches that are done in log order, and never passes one that is not; Faust's own
+book-keeping can (shared facts: faust, 1), so it is replaced.
 """
 
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Final
 
 import faust
@@ -36,6 +41,12 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
 
+@dataclass(slots=True)
+class _InFlight:
+    next_offset: int
+    done: bool = False
+
+
 class MicroBatchConsumer(driver.Consumer):
     """Yields ``(tp, message)`` with a ``Batch`` as the value for batched topics."""
 
@@ -44,6 +55,8 @@ class MicroBatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Faust's signature
         super().__init__(*args, **kwargs)
         self._next_of: dict[TP, int] = {}
+        self._in_flight: dict[TP, OrderedDict[int, _InFlight]] = {}
+        self._coalesced: dict[str, bool] = {}
 
     def _new_consumer_thread(self) -> MicroBatchConsumerThread:
         return MicroBatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -62,6 +75,7 @@ class MicroBatchConsumer(driver.Consumer):
             if self._interrupted(generation):
                 return
             if tp in (active or ()) or tp in self._buffered_partitions:
+                self._track(tp, message)
                 yield tp, message
 
     def _interrupted(self, generation: int) -> bool:
@@ -70,7 +84,7 @@ class MicroBatchConsumer(driver.Consumer):
     def _messages(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
         for tp, found in records.items():
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
-            if tp.topic in self.transport.batched:
+            if self._is_coalesced(tp.topic):
                 yield tp, self._batch(tp, found)
             else:
                 for record in found:
@@ -84,9 +98,55 @@ class MicroBatchConsumer(driver.Consumer):
         batch.generation = message.generation_id
         return message
 
+    def _is_coalesced(self, name: str) -> bool:
+        if name not in self._coalesced:
+            readers = [topic for topic in self.app.topics if name in topic.topics]
+            self._coalesced[name] = any(isinstance(t.schema, BatchSchema) for t in readers)
+        return self._coalesced[name]
+
+    # -- what is done, in log order ------------------------------------------------
+
+    def _track(self, tp: TP, message: Any) -> None:  # noqa: ANN401 - Faust's message
+        if tp.topic in self.transport.laned:
+            return
+        batch = message.value if isinstance(message.value, Batch) else None
+        next_offset = batch.next_offset if batch else message.offset + 1
+        self._in_flight.setdefault(tp, OrderedDict())[message.offset] = _InFlight(next_offset)
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:  # noqa: ANN401 - Faust's
+        for tp in list(self._acked):
+            if tp.topic in self.transport.laned:
+                self._take_acked(tp)
+            elif topics is None or tp in topics or tp.topic in topics:
+                yield tp
+
+    def _new_offset(self, tp: TP) -> int | None:
+        in_flight = self._in_flight.get(tp, OrderedDict())
+        for offset in self._take_acked(tp):
+            if offset in in_flight:
+                in_flight[offset].done = True
+        behind = None
+        while in_flight:
+            first, entry = next(iter(in_flight.items()))
+            if not entry.done:
+                break
+            behind = entry.next_offset
+            del in_flight[first]
+        return behind
+
+    def _take_acked(self, tp: TP) -> list[int]:
+        # Faust's compiled streams write acks straight into these two, past any method.
+        taken: list[int] = self._acked.pop(tp, [])
+        self._acked_index.pop(tp, None)
+        return taken
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        """Gaps (compaction, transaction markers) need no book-keeping here."""
+
     async def perform_seek(self) -> None:
         """Seek to the committed offsets; the chain of batches starts anew."""
         self._next_of.clear()
+        self._in_flight.clear()
         await super().perform_seek()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
@@ -94,19 +154,8 @@ class MicroBatchConsumer(driver.Consumer):
         for tp in revoked:
             self._next_of.pop(tp, None)
         await super().on_partitions_revoked(revoked)
-
-    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Gaps (compaction, transaction markers) need no book-keeping: lanes commit."""
-
-    def ack(self, message: Any) -> bool:  # noqa: ANN401 - Faust's message
-        """Note that a stream is done with a message; commits are the lanes' work."""
-        self._unacked_messages.discard(message)
-        message.acked = True
-        return True
-
-    async def commit(self, topics: Any = None, start_new_transaction: bool = True) -> bool:  # noqa: ANN401, FBT001, FBT002, ARG002 - Faust's signature
-        """Do nothing: a lane commits its offset together with its output."""
-        return False
+        for tp in revoked:
+            self._in_flight.pop(tp, None)
 
     async def commit_offset(self, tp: TP, offset: int) -> None:
         """Commit one offset outside a transaction (brokers that have none)."""
@@ -114,10 +163,10 @@ class MicroBatchConsumer(driver.Consumer):
 
 
 class MicroBatchTransport(driver.Transport):
-    """Transport for ``kafka://``; also the entry point ``siyu`` of ``faust.transports``."""
+    """Faust's Kafka transport with micro-batches; entry point ``siyu`` of ``faust.transports``."""
 
     Consumer: ClassVar[type] = MicroBatchConsumer
-    batched: frozenset[str] = frozenset()
+    laned: frozenset[str] = frozenset()
     isolation_level: str = "read_committed"
 
 
@@ -137,9 +186,9 @@ class BatchSchema(faust.Schema[Any, Any]):
 def use_micro_batches(
     app: faust.App, bootstrap: str, topics: frozenset[str], *, committed_only: bool
 ) -> None:
-    """Give *app* the micro-batch transport on a bootstrap string for these topics."""
+    """Give *app* the transport; lanes commit the offsets of *topics*."""
     urls = [URL(f"kafka://{server.strip()}") for server in bootstrap.split(",")]
     transport = MicroBatchTransport(urls, app)
-    transport.batched = topics
+    transport.laned = topics
     transport.isolation_level = "read_committed" if committed_only else "read_uncommitted"
     app.transport = transport

@@ -1,0 +1,67 @@
+"""The transport by its entry point, in an ordinary Faust app without lanes."""
+
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka.admin import NewTopic
+
+pytestmark = pytest.mark.integration
+
+PROGRAM = Path(__file__).parents[1] / "faults" / "plain_worker.py"
+DEADLINE_S = 60.0
+
+
+def _wait(what: str, holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def test_commits_follow_done_work_and_never_pass_what_is_not(
+    kafka: str, kafka_admin: KafkaAdminClient
+) -> None:
+    prefix = f"plain-{uuid.uuid4().hex[:8]}"
+    topics = [f"{prefix}.batched", f"{prefix}.single"]
+    kafka_admin.create_topics([NewTopic(name, 1, 1) for name in topics])
+    producer = KafkaProducer(bootstrap_servers=kafka)
+    reader = KafkaConsumer(bootstrap_servers=kafka, group_id=f"{prefix}.group")
+
+    def committed(topic: str) -> int:
+        return reader.committed(TopicPartition(topic, 0)) or 0
+
+    def send(values: list[bytes]) -> None:
+        for topic in topics:
+            for value in values:
+                producer.send(topic, value)
+        producer.flush()
+
+    worker = subprocess.Popen(
+        [sys.executable, str(PROGRAM), kafka, prefix], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        send([b"x"] * 50)
+        for topic in topics:
+            _wait(f"{topic}: all 50 committed", lambda topic=topic: committed(topic) == 50)
+        send([b"stick"])
+        time.sleep(1.0)  # so that the next records come in a batch of their own
+        send([b"x"] * 20)
+        # With two coroutines the other one finishes what came after the stuck record.
+        assert worker.stdout is not None
+        singles = 0
+        while singles < 50 + 20:
+            singles += worker.stdout.readline().startswith("single")
+        time.sleep(2.0)  # several commit intervals
+        assert [committed(topic) for topic in topics] == [50, 50]
+    finally:
+        worker.kill()
+        worker.communicate()
+        producer.close()
+        reader.close()
+        kafka_admin.delete_topics(topics)
