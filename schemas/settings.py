@@ -67,7 +67,9 @@ class Settings(BaseSettings):
         False, description="keep warm copies of the state that other workers own"
     )
     timer_settle_ms: int = Field(
-        3000, description="a timer fires this long after the event that set it, at the earliest"
+        3000,
+        description="a timer fires this long after it is due (or after the arrival of the event "
+        "that set it, if later), so that what happened before can still arrive",
     )
 
     webhook_url: str | None = Field(None, description="where the webhook channel posts touches")

@@ -6,8 +6,8 @@ each finds the other whichever comes first. With ``again: restart`` a later ``af
 to due ends the wait as a ``none`` does; with ``ignore`` the earlier wait stands. An
 ``exit`` at or after start ends it with a decision, as long as it has not fired.
 
-A wait fires only by ``on_timers``, at or after ``fire_at``: due, and ``settle`` after its
-event was received, so that what was sent before due can still arrive. Live and a replay
+A wait fires only by ``on_timers``, at or after ``fire_at``: ``settle`` after due, or after
+its event was received if that was later, so that what happened before due can still arrive. Live and a replay
 of the log can differ only in what arrived between fire_at and the real run of the timer.
 """
 
@@ -65,7 +65,7 @@ class Waits:
         remember(afters, at_ms, self._horizon_ms(state))
         if barred or any(at_ms <= one <= due_ms for one in held.nones.get(key, ())):
             return
-        fire_at_ms = max(due_ms, event.received_at_ms + self._settle_ms)
+        fire_at_ms = max(due_ms, event.received_at_ms) + self._settle_ms
         cause = to_cause(event, self._keeps)
         timer = Timer(self.rule.id, key, at_ms, due_ms, fire_at_ms, cause)
         if any(one >= at_ms for one in held.exits):

@@ -215,12 +215,12 @@ def bought(at_min: float, cart_id: str = "c1") -> Event:
     return event("order_paid", at_min, order_id="o", amount=99, cart_id=cart_id)
 
 
-def test_a_wait_fires_at_its_due_by_a_timer_only() -> None:
-    running = engine(CART)
+def test_a_wait_fires_by_a_timer_only_once_it_has_settled_after_its_due() -> None:
+    running = engine(CART, settle_ms=3000)
     state = running.load(None)
     assert not feed(running, state, [cart(0), event("app_started", 50)]).decisions
-    assert running.next_timer_ms(state) == minutes(30)
-    assert not running.on_timers(state, USER, minutes(30) - 1).decisions
+    assert running.next_timer_ms(state) == minutes(30) + 3000
+    assert not running.on_timers(state, USER, minutes(30) + 2999).decisions
     state = running.load(running.dump(state))
     effects = running.on_timers(state, USER, minutes(50))
     (decision,), (touch,) = effects.decisions, effects.touches
