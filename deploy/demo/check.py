@@ -168,7 +168,7 @@ def settled(counts: Counts, want: Expected, tally: Tally) -> bool:
 
 
 def checks(
-    counts: Counts, want: Expected, tally: Tally, *, delivered: frozenset[str], audit_ok: bool
+    counts: Counts, want: Expected, tally: Tally, *, delivered: frozenset[str]
 ) -> dict[str, bool]:
     """Return each check by name; ``delivered`` are the keys that the provider saw."""
     webhook = counts.receipt_status.get(("webhook", "sent"), 0)
@@ -190,5 +190,4 @@ def checks(
         ),
         "every_receipt_says_sent": all(status == "sent" for _, status in counts.receipt_status),
         "provider_saw_each_touch_once": len(delivered) == webhook and delivered <= counts.touch_ids,
-        "audit_of_the_landing": audit_ok,
     }
