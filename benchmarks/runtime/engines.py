@@ -4,7 +4,8 @@ import json
 import signal
 import subprocess
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,8 @@ from schemas.errors import SiyuError
 from schemas.settings import ROOT
 
 _STOP_TIMEOUT_S: Final = 60.0
+# A healthy engine tells of progress twice a second; joining its group may take a while.
+_SILENT_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +99,8 @@ def execute(engine: Engine, python: Path, run: Run, told: Callable[[int], None])
 
 def _follow(child: subprocess.Popen[str], told: Callable[[int], None]) -> dict[str, Any] | None:
     at = 0
-    for line in child.stdout or ():
-        if not line.startswith("{"):
-            continue
-        message = json.loads(line)
+    for line in _lines(child):
+        message = json.loads(line[line.index("{") :])
         now = message.get("at", message.get("done"))
         told(now - at)
         at = now
@@ -107,6 +108,21 @@ def _follow(child: subprocess.Popen[str], told: Callable[[int], None]) -> dict[s
             found: dict[str, Any] = message
             return found
     return None
+
+
+def _lines(child: subprocess.Popen[str]) -> Iterator[str]:
+    watchdog = threading.Timer(_SILENT_S, child.kill)
+    watchdog.start()
+    try:
+        for line in child.stdout or ():
+            # Faust prints codes of the terminal before ours.
+            if "{" in line:
+                watchdog.cancel()
+                watchdog = threading.Timer(_SILENT_S, child.kill)
+                watchdog.start()
+                yield line
+    finally:
+        watchdog.cancel()
 
 
 def _stop(child: subprocess.Popen[str], *, leaves: bool) -> None:
