@@ -16,11 +16,11 @@ KILLS = (
 )  # fmt: skip
 
 
-def demo(folder: Path, *flags: str, kill: str = "") -> dict[str, Any]:
+def demo(folder: Path, **env: str) -> dict[str, Any]:
     """Run `./siyu demo` as a user would, with a home of its own; return its report."""
     done = subprocess.run(
-        [ROOT / "siyu", "demo", "--users", "30", "--json", *flags],
-        env={**os.environ, "SIYU_HOME": str(folder), "SIYU_DEMO_KILL": kill},
+        [ROOT / "siyu", "demo", "--users", "30", "--json"],
+        env={**os.environ, "SIYU_HOME": str(folder), **env},
         capture_output=True,
         text=True,
         timeout=400,
@@ -90,13 +90,21 @@ def test_it_names_its_parts_and_times_its_phases(undisturbed: dict[str, Any]) ->
     assert {"stack", "start", "send", "settle", "total"} <= undisturbed["seconds"].keys()
 
 
+def test_the_stand_in_broker_carries_the_same_day(
+    undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    told = demo(tmp_path, SIYU_BROKER="tansu")
+    assert told["stack"]["broker"]["name"] == "tansu"
+    assert told["accepted"] == undisturbed["accepted"] == told["landed"] + told["rejected"]
+
+
 @pytest.mark.faults
 @pytest.mark.slow
 @pytest.mark.parametrize("kill", KILLS)
 def test_kill_9_of_one_process_leaves_the_counts_the_same(
     kill: str, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
-    disturbed = demo(tmp_path, kill=kill)
+    disturbed = demo(tmp_path, SIYU_DEMO_KILL=kill)
     assert sum(disturbed["restarts"].values()) >= 1, "nothing was killed"
     for figure in ("accepted", "landed", "rejected", "refused"):
         assert disturbed[figure] == undisturbed[figure], figure
