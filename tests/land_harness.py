@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ PARTITIONS = 2
 PATIENCE_S = 90.0
 BASE_MS = 1_760_000_000_000
 Message = tuple[str, bytes, int | None]
+
+
+@dataclass
+class Logged:
+    """A record as the lander sees it, without a broker."""
+
+    offset: int
+    value: bytes | None
+    timestamp: int = BASE_MS
 
 
 def make_event(number: int, **fields: Any) -> Event:  # noqa: ANN401 - any field of an event

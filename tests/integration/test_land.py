@@ -8,7 +8,7 @@ from schemas.events import encode_event
 from sinks.clickhouse.audit import audit
 from sinks.clickhouse.rows import Part, build_parts, span_of
 from sinks.clickhouse.writer import Writer
-from tests.land_harness import BASE_MS, Bench, Message, bench, make_event, mixed
+from tests.land_harness import BASE_MS, Bench, Logged, Message, bench, make_event, mixed
 
 pytestmark = pytest.mark.integration
 
@@ -25,16 +25,9 @@ def run(shared: Bench) -> Iterator[Bench]:
     shared.stop_landers()
 
 
-class _Logged:
-    """A record as the lander sees it, without a broker."""
-
-    def __init__(self, offset: int, value: bytes) -> None:
-        self.offset, self.timestamp, self.value = offset, BASE_MS, value
-
-
 def _parts(first: int, count: int) -> list[Part]:
     # A partition number that no test's topic has keeps these rows apart from the landed ones.
-    records = [_Logged(n, encode_event(make_event(n))) for n in range(first, first + count)]
+    records = [Logged(n, encode_event(make_event(n))) for n in range(first, first + count)]
     return build_parts(span_of("events", 900, records), records)
 
 
