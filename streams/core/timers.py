@@ -7,8 +7,9 @@ to due ends the wait as a ``none`` does; with ``ignore`` the earlier wait stands
 ``exit`` at or after start ends it with a decision, as long as it has not fired.
 
 A wait fires only by ``on_timers``, at or after ``fire_at``: ``settle`` after due, or after
-its event was received if that was later, so that what happened before due can still arrive. Live and a replay
-of the log can differ only in what arrived between fire_at and the real run of the timer.
+its event was received if that was later, so that what happened before due can still arrive.
+Live and a replay of the log can differ only in what arrived between fire_at and the real run
+of the timer.
 """
 
 from collections.abc import Callable
