@@ -37,12 +37,18 @@ _BIG_RECORDS: Final = {"max.message.bytes": str(4 * 1024 * 1024)}
 _STATE: Final = {"min.cleanable.dirty.ratio": "0.2", "segment.ms": str(DAY_MS // 24)}
 
 RAW: Final = Topic(
-    "events.raw", "source identifier", "schemas.raw.RawRecord", transactional=False,
+    "events.raw",
+    "source identifier",
+    "schemas.raw.RawRecord",
+    transactional=False,
     config=_BIG_RECORDS,
 )
 REJECTED: Final = Topic(
-    "events.rejected", "source identifier", "schemas.rejects.Rejected",
-    retention_ms=30 * DAY_MS, config=_BIG_RECORDS,
+    "events.rejected",
+    "source identifier",
+    "schemas.rejects.Rejected",
+    retention_ms=30 * DAY_MS,
+    config=_BIG_RECORDS,
 )
 EVENTS: Final = Topic(
     "events", "user", "schemas.events.Event", retention_ms=30 * DAY_MS, config=_BIG_RECORDS
@@ -52,11 +58,19 @@ DECISIONS: Final = Topic("decisions", "user", "schemas.touches.Decision")
 TOUCHES: Final = Topic("touches", "user", "schemas.touches.Touch", transactional=False)
 RECEIPTS: Final = Topic("receipts", "user", "schemas.touches.Receipt")
 LEDGER: Final = Topic(
-    "touches.ledger", "touch id", "sinks.touches.ledger.Entry", cleanup="compact,delete",
-    retention_ms=90 * DAY_MS, config=_STATE,
+    "touches.ledger",
+    "touch id",
+    "sinks.touches.ledger.Entry",
+    cleanup="compact,delete",
+    retention_ms=90 * DAY_MS,
+    config=_STATE,
 )
 INGEST_STATE: Final = Topic(
-    "state.ingest", "source identifier", "packed state", cleanup="compact", retention_ms=None,
+    "state.ingest",
+    "source identifier",
+    "packed state",
+    cleanup="compact",
+    retention_ms=None,
     config=_STATE,
 )
 ENGAGE_STATE: Final = Topic(
