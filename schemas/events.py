@@ -9,8 +9,11 @@ from schemas.sources import Source
 
 EventType = Literal["track", "identify", "page", "screen", "group", "alias"]
 # late: over a day old on arrival; future: ahead of our clock by over five minutes;
-# uncatalogued: its name is not in schemas.catalogue, so its properties are untyped.
-Mark = Literal["late", "future", "uncatalogued"]
+# uncatalogued: its name is not in the tracking plan, so its properties are untyped;
+# off_plan: it breaks the plan where the plan only marks (context.siyu.violations);
+# bot: a crawler's user agent; test: the sender said `context.test: true`;
+# redriven: it was rejected when it came, and sent again later by `siyu rejected redrive`.
+Mark = Literal["late", "future", "uncatalogued", "off_plan", "bot", "test", "redriven"]
 
 
 class Event(msgspec.Struct, rename="camel", kw_only=True):

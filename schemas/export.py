@@ -1,4 +1,4 @@
-"""JSON Schemas of every contract in this package: pydantic models and msgspec structs alike."""
+"""JSON Schemas of every contract: this package's models and structs, and the plan's events."""
 
 import importlib
 import json
@@ -12,13 +12,14 @@ import msgspec
 from pydantic import BaseModel
 
 import schemas
-from schemas.catalogue import CATALOGUE
+from schemas.asyncapi import asyncapi
+from schemas.plan import Plan, event_schema
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 
-def export() -> dict[str, Any]:
-    """Return schemas by name: ``events.Event`` and, by event, ``catalogue/cart_added``."""
+def export(plan: Plan) -> dict[str, Any]:
+    """Return schemas by name: ``events.Event`` and, by event, ``plan/cart_added``."""
     found: dict[str, Any] = {}
     for module in _modules():
         stem = module.__name__.removeprefix("schemas.")
@@ -29,21 +30,19 @@ def export() -> dict[str, Any]:
                 continue
             if issubclass(value, msgspec.Struct):
                 found[f"{stem}.{name}"] = _of_struct(value)
-            elif issubclass(value, BaseModel) and stem != "catalogue":
+            elif issubclass(value, BaseModel):
                 found[f"{stem}.{name}"] = _of_model(value)
-    for event, entry in CATALOGUE.items():
-        found[f"catalogue/{event}"] = {
-            **_of_model(entry.model),
-            "title": event,
-            "x-sources": sorted(entry.sources),
-        }
+    for event in plan.events.values():
+        found[f"plan/{event.name}"] = event_schema(event)
     return found
 
 
-def write(out: Path) -> list[Path]:
-    """Write one ``<name>.json`` per schema under a folder; return the paths."""
+def write(out: Path, plan: Plan) -> list[Path]:
+    """Write a ``<name>.json`` per schema and ``asyncapi.json`` under a folder; return the paths."""
     written = []
-    for name, schema in export().items():
+    schemas_by_name = export(plan)
+    documents = {**schemas_by_name, "asyncapi": asyncapi(schemas_by_name, plan)}
+    for name, schema in documents.items():
         path = out / f"{name}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(schema, ensure_ascii=False, indent=2) + "\n", "utf-8")

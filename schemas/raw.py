@@ -11,15 +11,16 @@ import msgspec
 
 from schemas.sources import Source
 
-Door = Literal["native", "segment", "sensors", "wechat"]
+Door = Literal["native", "segment", "sensors", "wechat", "wecom"]
 HEADER: Final = "siyu"
 
 
 class Envelope(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
     """Where and when an item came in; times are epoch milliseconds, UTC.
 
-    ``account`` is the write key's name (SDK doors) or the appid (WeChat).
+    ``account`` is the write key's name (SDK doors), the appid (WeChat) or the corpid (WeCom).
     ``sent_at_ms`` is the client's clock at sending, where its batch told it.
+    ``redrive_of`` is the id of the reject that a redrive made this item from.
     """
 
     door: Door
@@ -29,6 +30,7 @@ class Envelope(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True)
     sent_at_ms: int | None = None
     request_id: str = ""
     item: int = 0
+    redrive_of: str = ""
 
 
 class RawRecord(msgspec.Struct):

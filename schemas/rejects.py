@@ -57,5 +57,17 @@ def rejected(
     )
 
 
+class Redriven(msgspec.Struct, rename="camel", kw_only=True):
+    """A record of ``events.redriven``: this reject was sent again; its key is the reject's id.
+
+    A reject's id is ``<partition>:<offset>`` of its record in ``events.rejected``.
+    """
+
+    fingerprint: str
+    at_ms: int
+
+
+encode_redriven = msgspec.json.Encoder().encode
+decode_redriven = msgspec.json.Decoder(Redriven).decode
 encode_rejected = msgspec.json.Encoder().encode
 decode_rejected = msgspec.json.Decoder(Rejected).decode

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 ROOT: Final = Path(__file__).resolve().parent.parent
+SHIPPED_PLAN: Final = ROOT / "deploy/plan"
 
 
 def home() -> Path:
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
 
     sources: Path = Field(ROOT / "deploy/local/sources.yaml", description="who may send")
     rulebook: Path = Field(ROOT / "deploy/rulebook", description="folder of tags and rules")
+    plan: Path = Field(SHIPPED_PLAN, description="folder of the tracking plan: known events")
     pii_key: SecretStr = Field(
         SecretStr(""), description="key of the HMAC over phones and e-mails; siyu up makes one"
     )
@@ -57,15 +59,28 @@ class Settings(BaseSettings):
     collect_max_body_bytes: int = Field(1024 * 1024, description="compressed or plain, as sent")
     collect_max_inflated_bytes: int = Field(4 * 1024 * 1024, description="after gunzip")
     collect_max_in_flight_bytes: int = Field(64 * 1024 * 1024, description="over it: 503")
+    collect_max_requests: int = Field(1000, description="in flight at once; over it: 503")
+    collect_head_timeout_s: float = Field(
+        10.0, description="a new connection that has not sent a whole request head is closed"
+    )
 
     worker_batch_records: int = Field(2000, description="records handed to an agent at once")
     worker_pending_records: int = Field(20_000, description="uncommitted outputs per partition")
     worker_session_timeout_s: float = 10.0
     worker_name: str = Field("worker-0", description="names this copy's state folder")
     worker_store: Literal["memory", "rocksdb"] = "memory"
+    worker_metrics_host: str = "127.0.0.1"
+    worker_metrics_port: int = Field(0, description="/metrics, /healthz, /readyz; 0: off")
     worker_standby: bool = Field(
         False, description="keep warm copies of the state that other workers own"
     )
+    reject_alarm: Literal["guard", "strict", "warn"] = Field(
+        "guard",
+        description="over the ratio: guard ends the worker where the plan rejects all accounts at "
+        "once, strict where it rejects any, warn never; the metric and the log tell in each case",
+    )
+    reject_alarm_ratio: float = Field(0.5, gt=0, le=1, description="of an account's latest items")
+    reject_alarm_items: int = Field(200, ge=1, description="fewer items of an account say nothing")
     timer_settle_ms: int = Field(
         3000,
         description="a timer fires this long after it is due (or after the arrival of the event "

@@ -53,6 +53,15 @@ REJECTED: Final = Topic(
 EVENTS: Final = Topic(
     "events", "user", "schemas.events.Event", retention_ms=30 * DAY_MS, config=_BIG_RECORDS
 )
+# What was redriven must stay known as long as a reject could be redriven again.
+REDRIVEN: Final = Topic(
+    "events.redriven",
+    "reject id",
+    "schemas.rejects.Redriven",
+    cleanup="compact",
+    retention_ms=None,
+    config=_STATE,
+)
 TAGS: Final = Topic("tags", "user", "schemas.touches.TagChange")
 DECISIONS: Final = Topic("decisions", "user", "schemas.touches.Decision")
 TOUCHES: Final = Topic("touches", "user", "schemas.touches.Touch", transactional=False)
@@ -78,5 +87,6 @@ ENGAGE_STATE: Final = Topic(
 )
 
 ALL: Final = (
-    RAW, REJECTED, EVENTS, TAGS, DECISIONS, TOUCHES, RECEIPTS, LEDGER, INGEST_STATE, ENGAGE_STATE,
+    RAW, REJECTED, REDRIVEN, EVENTS, TAGS, DECISIONS, TOUCHES, RECEIPTS, LEDGER, INGEST_STATE,
+    ENGAGE_STATE,
 )  # fmt: skip

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from schemas.authoring import Condition, Match
-from schemas.catalogue import CATALOGUE
+from schemas.plan import Plan, PlannedEvent
 from schemas.rules import Policies, Rule
 from schemas.tags import FirstTag, FlagTag, LastTag, SumTag, Tag
 from streams.core.conditions import Fault, Ref, parse, parse_ref, refs, suggest
@@ -14,11 +14,16 @@ _OWN: Final = "if it is your own, name it under declares"
 
 
 class Names:
-    """What a rulebook may name: catalogued and declared events and properties, tags, caps."""
+    """What a rulebook may name: planned and declared events and properties, tags, caps."""
 
     def __init__(
-        self, declares: Iterable[dict[str, list[str]]], tags: set[str], policies: Policies
+        self,
+        declares: Iterable[dict[str, list[str]]],
+        tags: set[str],
+        policies: Policies,
+        plan: Plan,
     ) -> None:
+        self._planned = {name: _names(event) for name, event in plan.events.items()}
         self._own: dict[str, set[str]] = {}
         for one in declares:
             for event, properties in one.items():
@@ -73,9 +78,9 @@ class Names:
 
     def _match(self, events: list[str], where: Condition, place: Place) -> None:
         for event in events:
-            if event == "*" or event in CATALOGUE or event in self._own:
+            if event == "*" or event in self._planned or event in self._own:
                 continue
-            near = suggest(event, [*CATALOGUE, *self._own])
+            near = suggest(event, [*self._planned, *self._own])
             if near:
                 raise Fault((*place, "event"), f"unknown event {event}", f"{near} {_OWN}")
         self._condition(where, events, (*place, "where"), tags=False)
@@ -103,7 +108,14 @@ class Names:
 
     def _properties(self, event: str) -> set[str] | None:
         """Return the properties of an event, ``None`` where any may stand."""
-        entry = CATALOGUE.get(event)
-        if entry is None or not entry.model.model_fields:
-            return None
-        return set(entry.model.model_fields) | self._own.get(event, set())
+        planned = self._planned.get(event)
+        return planned | self._own.get(event, set()) if planned else None
+
+
+def _names(event: PlannedEvent) -> set[str]:
+    """Return the names of an event's properties as they are kept."""
+    return {
+        f"{name}_hmac" if spec.pii in ("phone", "email") else name
+        for name, spec in event.properties.items()
+        if spec.pii != "secret"
+    }

@@ -10,10 +10,12 @@ from pydantic import ValidationError
 
 from schemas.authoring import Authored
 from schemas.errors import ConfigInvalid
+from schemas.plan import Plan
 from schemas.rules import Policies, Rule, RulebookFile
 from schemas.tags import Tag, TagKinds
 from streams.core.conditions import Fault, suggest
 from streams.core.paths import Names
+from streams.core.plan import shipped_plan
 from streams.core.yaml_places import Located, Place, read_yaml
 
 TEST_SUFFIX: Final = ".test.yaml"
@@ -49,8 +51,11 @@ class _Read:
         return ConfigInvalid(self.located.path, problem, hint=fault.hint, line=line)
 
 
-def load_rulebook(path: Path) -> Rulebook:
-    """Return the rulebook of a folder or file; raises ``ConfigInvalid`` with file and line."""
+def load_rulebook(path: Path, plan: Plan | None = None) -> Rulebook:
+    """Return the rulebook of a folder or file; raises ``ConfigInvalid`` with file and line.
+
+    Its names are held against the plan, the one that comes with Siyu if none is given.
+    """
     files = [path] if path.is_file() else sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
     reads = [_read(one) for one in files if not one.name.endswith(TEST_SUFFIX)]
     if not reads:
@@ -60,7 +65,7 @@ def load_rulebook(path: Path) -> Rulebook:
     _check_ids(reads)
     tags = tuple(tag for read in reads for tag in read.content.tags)
     declares = [read.content.declares for read in reads]
-    names = Names(declares, {tag.id for tag in tags}, policies)
+    names = Names(declares, {tag.id for tag in tags}, policies, plan or shipped_plan())
     for read in reads:
         _check_names(read, names)
     rules = tuple(rule for read in reads for rule in read.content.rules)

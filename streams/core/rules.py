@@ -1,8 +1,9 @@
 """Rules at work: from a trigger that fired to a decision, and to its touches.
 
-The order is: too late → audience → cooldown → holdout → cap → shadow → sent. The first
-that holds the touch back gives the reason. A user enters the rule when it is sent, held
-out or (in shadow) would be sent: that starts the cooldown. All times are the decision's.
+The order is: redriven or a bot → too late → audience → cooldown → holdout → cap → shadow
+→ sent. The first that holds the touch back gives the reason. A user enters the rule when
+it is sent, held out or (in shadow) would be sent: that starts the cooldown. All times are
+the decision's.
 """
 
 from collections.abc import Callable
@@ -35,6 +36,14 @@ class Effects:
     tag_changes: list[TagChange] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
+
+
+def barred_by(event: Event) -> str | None:
+    """Return the mark of an event that must not lead to a touch, as the decision's reason."""
+    if event.marks:
+        # Nobody wants to be reminded of what was mended weeks later; a crawler has no wishes.
+        return next((mark for mark in event.marks if mark in ("redriven", "bot")), None)
+    return None
 
 
 class Cap:
@@ -157,6 +166,8 @@ class LiveRule:
             state.rule(self.id).entered_ms = at_ms
 
     def _objection(self, hearing: Hearing) -> str | None:
+        if barred := barred_by(hearing.event):
+            return barred
         if hearing.late:
             return "late"
         if self._audience is not None and not self._hears(self._audience, hearing):

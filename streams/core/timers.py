@@ -19,7 +19,7 @@ from schemas.events import Event
 from schemas.rules import Absence
 from schemas.touches import Outcome
 from streams.core.compile import Getter, Predicate
-from streams.core.rules import Effects, LiveRule
+from streams.core.rules import Effects, LiveRule, barred_by
 from streams.core.state import (
     LATE_MS,
     MAX_KEYS,
@@ -69,7 +69,9 @@ class Waits:
         fire_at_ms = max(due_ms, event.received_at_ms) + self._settle_ms
         cause = to_cause(event, self._keeps)
         timer = Timer(self.rule.id, key, at_ms, due_ms, fire_at_ms, cause)
-        if any(one >= at_ms for one in held.exits):
+        if reason := barred_by(event):
+            self._leave(state, timer, event, at_ms, effects, reason=reason)
+        elif any(one >= at_ms for one in held.exits):
             self._leave(state, timer, event, at_ms, effects, reason="exit")
         elif len(self._pending(state)) >= MAX_KEYS:
             self._leave(state, timer, event, at_ms, effects, reason=TOO_MANY)
@@ -139,7 +141,8 @@ class Waits:
         *,
         reason: str,
     ) -> None:
-        outcome: Outcome = "suppressed" if reason == TOO_MANY else "exited"
+        suppressed = reason in (TOO_MANY, "redriven", "bot")
+        outcome: Outcome = "suppressed" if suppressed else "exited"
         trigger = wait_id(timer)
         self.rule.leave(state, event, at_ms, trigger, effects, outcome=outcome, reason=reason)
 

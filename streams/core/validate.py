@@ -3,23 +3,26 @@
 from collections.abc import Callable
 from typing import Final
 
-from pydantic import ValidationError
 from pydantic_core import from_json
 
-from schemas.catalogue import CATALOGUE
-from schemas.events import Event
+from schemas.events import Event, Mark
 from schemas.identities import canonical_user
+from schemas.plan import Plan
 from schemas.raw import Door, RawRecord
 from schemas.rejects import Reject
+from schemas.sources import Source
 from streams.core.clean import Cleaner, has_nul
+from streams.core.contract import compile_plan
 from streams.core.draft import Draft
 from streams.core.identify import Identifier
+from streams.core.marks import marks_of
 from streams.core.parse_segment import parse_segment
 from streams.core.parse_sensors import parse_sensors
 from streams.core.parse_wechat import parse_wechat, require_expat
-from streams.core.problems import reject_of
+from streams.core.plan import shipped_plan
 from streams.core.times import event_time
 
+_DETAIL_MAX: Final = 200
 _PARSERS: Final[dict[Door, Callable[[RawRecord], Draft | Reject]]] = {
     "native": parse_segment,
     "segment": parse_segment,
@@ -29,15 +32,19 @@ _PARSERS: Final[dict[Door, Callable[[RawRecord], Draft | Reject]]] = {
 
 
 class Validator:
-    """Parse by door, clean, identify, check against the catalogue; pure, and safe to share.
+    """Parse by door, clean, identify, check against the plan; pure, and safe to share.
 
     ``pii_key`` keys the HMAC over phones and e-mails; an empty one raises ``ConfigInvalid``.
+    Without a plan the one that comes with Siyu holds.
     """
 
-    def __init__(self, pii_key: bytes) -> None:
+    def __init__(self, pii_key: bytes, plan: Plan | None = None) -> None:
         require_expat()
+        plan = plan if plan is not None else shipped_plan()
         self._identifier = Identifier(pii_key)
         self._cleaner = Cleaner(self._identifier)
+        self._contracts = compile_plan(plan)
+        self._refuses_unplanned = plan.unplanned == "reject"
 
     def event(self, raw: RawRecord, partition: int, offset: int) -> Event | Reject:
         """Return the event of a record of ``events.raw``, or why it is none."""
@@ -48,14 +55,42 @@ class Validator:
         named = self._identify(draft)
         if isinstance(named, Reject):
             return named
-        if problem := self._clean(draft, named) or _misses_catalogue(draft, raw):
+        if problem := self._clean(draft, named):
             return problem
+        mark = self._keep_plan(draft, raw.envelope.source)
+        if isinstance(mark, Reject):
+            return mark
         user = canonical_user(named)
         if user is None:
             return Reject("identify", "no_identifier", "nobody to attribute it to")
         event = _event(raw, draft, named, user)
+        if mark is not None:
+            event.marks.append(mark)
         event.raw_partition, event.raw_offset = partition, offset
         return event
+
+    def _keep_plan(self, draft: Draft, source: Source) -> Mark | Reject | None:
+        """Hold an item to the plan; return the mark that tells how it is off it, or why not."""
+        contract = self._contracts.get(draft.event)
+        if contract is None:
+            if self._refuses_unplanned:
+                return Reject("validate", "unplanned_event", draft.event)
+            return "uncatalogued"
+        draft.properties, problem = contract.clean(draft.properties)
+        if source not in contract.sources:
+            problem = contract.source_problem(source)
+        if problem is not None and not contract.marks_only:
+            return problem
+        if problem is None and not contract.seals:
+            return None
+        note: dict[str, list[str]] = {}
+        if removed := contract.seal(draft.properties, self._identifier):
+            note["removed"] = removed
+        if problem is not None:
+            note["violations"] = [problem.detail[:_DETAIL_MAX]]
+        if note:
+            draft.context["siyu"] = note
+        return "off_plan" if problem is not None else None
 
     def _identify(self, draft: Draft) -> dict[str, str] | Reject:
         """Return the identities; entries of unknown kinds go to the context, to be cleaned."""
@@ -92,28 +127,10 @@ def _parse(raw: RawRecord) -> Draft | Reject:
     return _PARSERS[raw.envelope.door](raw)
 
 
-def _misses_catalogue(draft: Draft, raw: RawRecord) -> Reject | None:
-    """Check a known event's source and the types of its properties."""
-    entry = CATALOGUE.get(draft.event)
-    if entry is None:
-        return None
-    if raw.envelope.source not in entry.sources:
-        allowed = ", ".join(sorted(entry.sources))
-        detail = f"{draft.event} comes from {allowed}; this key speaks for {raw.envelope.source}"
-        return Reject("validate", "source_not_allowed", detail)
-    try:
-        # The instance is not used: the properties stay a dict, with those we do not know.
-        entry.model.__pydantic_validator__.validate_python(draft.properties)
-    except ValidationError as error:
-        return reject_of(error, root="properties")
-    return None
-
-
 def _event(raw: RawRecord, draft: Draft, named: dict[str, str], user: str) -> Event:
     envelope = raw.envelope
     time_ms, marks = event_time(envelope.received_at_ms, draft.original_ms, draft.sent_ms)
-    if draft.event not in CATALOGUE:
-        marks.append("uncatalogued")
+    marks += marks_of(envelope, draft.context, draft.properties)
     return Event(
         message_id=draft.message_id,
         type=draft.type,

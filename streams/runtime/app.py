@@ -7,6 +7,7 @@ from schemas.topics import ENGAGE_STATE, EVENTS, INGEST_STATE, RAW
 from streams.agents.engage import Engage
 from streams.agents.ingest import Ingest
 from streams.core.engine import Engine
+from streams.core.plan import load_plan
 from streams.core.rulebook import load_rulebook
 from streams.core.validate import Validator
 from streams.runtime.worker import Agent, FaustWorker
@@ -16,8 +17,9 @@ GROUP: Final = "siyu-worker"
 
 def new_worker(settings: Settings) -> FaustWorker:
     """Return the worker of the whole flow; raises ``ConfigInvalid`` for a faulty rulebook."""
-    rulebook = load_rulebook(settings.rulebook)
-    ingest = Ingest(Validator(settings.pii_key.get_secret_value().encode()))
+    plan = load_plan(settings.plan)
+    rulebook = load_rulebook(settings.rulebook, plan)
+    ingest = Ingest(Validator(settings.pii_key.get_secret_value().encode(), plan))
     engage = Engage(Engine(rulebook, settle_ms=settings.timer_settle_ms))
     return FaustWorker(
         settings,

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.catalogue import CATALOGUE
 from schemas.events import Event, decode_event, encode_event
 from schemas.raw import Door, Envelope, RawRecord
 from schemas.rejects import Reject
 from schemas.sources import Source
+from streams.core.plan import shipped_plan
 from streams.core.problems import REASONS
 from streams.core.validate import Validator
 
@@ -36,7 +36,7 @@ TYPES = (
     "track", "identify", "page", "screen", "group", "alias", "profile_set", "profile_increment",
     "profile_delete", "track_signup", "track_id_unbind",
 )  # fmt: skip
-EVENTS = st.sampled_from(sorted(CATALOGUE)) | st.sampled_from(
+EVENTS = st.sampled_from(sorted(shipped_plan().events)) | st.sampled_from(
     ["$MPLaunch", "subscribe", "SCAN", "LOCATION", "subscribe_msg_sent_event", "anything"]
 )
 KEYS = st.sampled_from(

@@ -1,18 +1,21 @@
 import json
 from pathlib import Path
 
-from schemas.catalogue import CATALOGUE
 from schemas.export import DIALECT, export, write
+from schemas.topics import ALL
+from streams.core.plan import shipped_plan
+
+PLAN = shipped_plan()
 
 
 def test_every_contract_and_known_event_is_exported() -> None:
-    names = export().keys()
-    assert {f"catalogue/{event}" for event in CATALOGUE} <= names
+    names = export(PLAN).keys()
+    assert {f"plan/{event}" for event in PLAN.events} <= names
     assert {"events.Event", "rejects.Rejected", "touches.Touch", "inbound.SegmentItem"} <= names
 
 
 def test_each_schema_names_its_dialect_and_resolves_its_references() -> None:
-    for name, schema in export().items():
+    for name, schema in export(PLAN).items():
         assert schema["$schema"] == DIALECT, name
         text = json.dumps(schema)
         for target in text.split('"$ref": "')[1:]:
@@ -21,17 +24,38 @@ def test_each_schema_names_its_dialect_and_resolves_its_references() -> None:
 
 
 def test_write_leaves_one_readable_file_for_each_schema(tmp_path: Path) -> None:
-    written = write(tmp_path)
-    assert len(written) == len(export())
-    assert json.loads((tmp_path / "catalogue/order_paid.json").read_text("utf-8"))["required"] == [
+    written = write(tmp_path, PLAN)
+    assert len(written) == len(export(PLAN)) + 1
+    assert json.loads((tmp_path / "plan/order_paid.json").read_text("utf-8"))["required"] == [
         "order_id", "amount",
     ]  # fmt: skip
 
 
-def test_money_in_the_catalogue_is_a_number_of_yuan() -> None:
-    for event, entry in CATALOGUE.items():
-        for field in ("amount", "price"):
-            if field in entry.model.model_fields:
-                text = json.dumps(entry.model.model_json_schema()["properties"][field])
-                assert "yuan" in text, event
-                assert "yuan" in (entry.model.__doc__ or ""), event
+def test_money_in_the_plan_is_a_number_of_yuan() -> None:
+    schemas = export(PLAN)
+    for event in PLAN.events:
+        for field, schema in schemas[f"plan/{event}"]["properties"].items():
+            if field in ("amount", "price"):
+                assert (schema["x-unit"], schema["description"]) == ("yuan", "in yuan"), event
+
+
+def test_the_asyncapi_document_names_every_topic_and_resolves_its_references(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, PLAN)
+    text = (tmp_path / "asyncapi.json").read_text("utf-8")
+    document = json.loads(text)
+    assert document["asyncapi"] == "3.0.0"
+    assert document["channels"].keys() == {topic.name for topic in ALL}
+    for target in text.split('"$ref": "#/')[1:]:
+        here = document
+        for step in target.partition('"')[0].split("/"):
+            here = here[step]
+        assert here
+
+
+def test_every_topic_of_json_has_its_payload_in_the_asyncapi_document(tmp_path: Path) -> None:
+    write(tmp_path, PLAN)
+    messages = json.loads((tmp_path / "asyncapi.json").read_text("utf-8"))["components"]["messages"]
+    without = {topic.name for topic in ALL if "payload" not in messages[topic.name]}
+    assert without == {"events.raw", "touches.ledger", "state.ingest", "state.engage"}
