@@ -175,5 +175,9 @@ def _report(bench: Bench, vs: Sequence[str], events: int, rounds: int) -> dict[s
         },
         "results": results,
         "ratios": ratios,
+        "cpu_ratios": {
+            f"{a}/{b}": round(results[b]["cpu_s_per_100k"] / results[a]["cpu_s_per_100k"], 2)
+            for a, b in pairs
+        },
         "checks": checks,
     }

@@ -1,0 +1,37 @@
+"""The benches prove that their engines did the same work; a small run of each."""
+
+import pytest
+from kafka import KafkaAdminClient
+
+from benchmarks import restore
+from benchmarks.runtime import harness, job
+from deploy.local.stack import StackInfo
+
+pytestmark = [pytest.mark.integration, pytest.mark.slow]
+
+
+def test_data_is_the_same_each_time_and_reaches_the_touch_rule() -> None:
+    first, second = job.Expected(), job.Expected()
+    assert list(job.make(20_000, 500, first)) == list(job.make(20_000, 500, second))
+    assert first == second
+    assert first.touches
+    assert sum(first.counts.values()) == first.events == 20_000
+
+
+def test_engines_do_equal_work_and_topics_are_deleted(
+    stack: StackInfo, kafka_admin: KafkaAdminClient
+) -> None:
+    assert stack.kafka
+    found = harness.run(vs=["aiokafka"], events=20_000, users=500, rounds=1, quiet=True)
+    assert found["checks"]["touch counts equal"]
+    assert found["checks"]["state counts equal"]
+    assert found["results"]["siyu"]["counted"] == [20_000]
+    assert found["results"]["aiokafka"]["touches"] == found["results"]["siyu"]["touches"]
+    assert not [name for name in kafka_admin.list_topics() if name.startswith("bench-")]
+
+
+def test_restored_users_are_found(stack: StackInfo) -> None:
+    assert stack.kafka
+    found = restore.run(users=5000, rounds=1, quiet=True)
+    assert found["checks"]["sampled users are there"]
+    assert found["results"]["restore"]["users_found"] == [1000]
