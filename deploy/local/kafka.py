@@ -164,7 +164,8 @@ def _format(folder: Path, ports: dict[str, int], jars: Path) -> None:
     config = folder / f"{cluster}.properties"
     config.write_text(_PROPERTIES.format(data=fresh, **ports))
     argv = ["java", *_JVM_TOOL, "-cp", f"{jars}/*", "kafka.tools.StorageTool", "format"]
-    argv += ["-t", cluster, "-c", str(config)]
+    # One word: an id may begin with a dash, which would read as another option.
+    argv += [f"--cluster-id={cluster}", "-c", str(config)]
     fetch.run("Apache Kafka", argv, cwd=folder, remedy="check disk space and rights")
     config.unlink()
     fresh.rename(folder / "data")

@@ -1,8 +1,9 @@
-"""Records to Kafka: acked by all replicas or an error, and one memory bound for all requests."""
+"""Records to Kafka: acked by all replicas, or an error; the connection heals by itself."""
 
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -12,6 +13,7 @@ from aiokafka.errors import KafkaError
 from schemas import topics
 from schemas.errors import BrokerUnavailable
 from streams.sources.doors import Record
+from streams.sources.outbox import Outbox
 
 _REQUEST_TIMEOUT_MS: Final = 8000
 _START_TIMEOUT_S: Final = 10.0
@@ -23,11 +25,15 @@ log = structlog.get_logger(__name__)
 
 
 class Publisher:
-    """An idempotent producer that comes up, and comes back, whenever the broker does."""
+    """A producer that comes up, and comes back, whenever the broker does.
 
-    def __init__(self, bootstrap: str) -> None:
-        self._bootstrap = bootstrap
+    It is idempotent unless told that the broker has no producer ids (the stand-in).
+    """
+
+    def __init__(self, bootstrap: str, *, idempotent: bool = True) -> None:
+        self._bootstrap, self._idempotent = bootstrap, idempotent
         self._producer: AIOKafkaProducer | None = None
+        self._outbox: Outbox | None = None
         self._broken = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
 
@@ -44,6 +50,8 @@ class Publisher:
         producer, self._producer = self._producer, None
         if producer is not None:
             await _close(producer)
+        if self._outbox is not None:
+            self._outbox.close()
 
     async def publish(self, records: Sequence[Record], *, timeout_s: float) -> None:
         """Return once all records are acked by all replicas; else raise ``BrokerUnavailable``.
@@ -51,32 +59,14 @@ class Publisher:
         After the error some of them may still arrive: the caller sends all of them again
         and the message id collapses the two.
         """
-        producer = self._producer
-        if producer is None:
+        outbox = self._outbox
+        if outbox is None:
             raise BrokerUnavailable(topics.RAW.name, "no connection to the broker yet")
-        acks: list[asyncio.Future[object]] = []
         try:
             async with asyncio.timeout(timeout_s):
-                for record in records:
-                    ack = await producer.send(
-                        record.topic, record.value, record.key, headers=record.headers
-                    )
-                    acks.append(ack)
-                await asyncio.gather(*acks)
+                await outbox.put(records)
         except TimeoutError as late:
             raise BrokerUnavailable(topics.RAW.name, f"no ack in {timeout_s:g} s") from late
-        except KafkaError as error:
-            # A batch that failed for good leaves a gap in the producer's sequence, after which
-            # the broker refuses all that follow: only a new producer id helps.
-            if not error.retriable:
-                self._discard(producer, error)
-            raise BrokerUnavailable(topics.RAW.name, str(error)) from error
-        finally:
-            for ack in acks:
-                if ack.done():
-                    _look_at(ack)
-                else:
-                    ack.add_done_callback(_look_at)
 
     async def problem(self) -> str | None:
         """Return why records cannot be stored now, ``None`` if they can."""
@@ -100,6 +90,7 @@ class Publisher:
             if self._producer is None:
                 await asyncio.sleep(_RETRY_AFTER_S)
             else:
+                self._outbox = Outbox(self._producer, partial(self._discard, self._producer))
                 await self._broken.wait()
 
     async def _connect(self) -> AIOKafkaProducer | None:
@@ -107,8 +98,8 @@ class Publisher:
             bootstrap_servers=self._bootstrap,
             client_id="siyu-collect",
             acks="all",
-            enable_idempotence=True,
-            linger_ms=2,
+            enable_idempotence=self._idempotent,
+            linger_ms=0,  # the outbox gathers
             max_batch_size=256 * 1024,
             max_request_size=4 * 1024 * 1024,
             request_timeout_ms=_REQUEST_TIMEOUT_MS,
@@ -136,6 +127,9 @@ class Publisher:
             return
         log.warning("producer replaced", error=repr(error))
         self._producer = None
+        if self._outbox is not None:
+            self._outbox.close()
+            self._outbox = None
         self._broken.set()
         closing = asyncio.create_task(_close(producer))
         _closing.add(closing)
@@ -157,9 +151,3 @@ async def _close(producer: AIOKafkaProducer) -> None:
         if sender is not None:
             sender.cancel()
         await producer.client.close()
-
-
-def _look_at(ack: asyncio.Future[object]) -> None:
-    """Mark a late failure as seen: its request has been answered already."""
-    if not ack.cancelled():
-        ack.exception()

@@ -14,19 +14,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import faust
 from faust.types import StreamT
 
-from streams.runtime.transport import BatchSchema
+from streams.runtime.transport import BatchSchema, use_micro_batches
 
 BOOTSTRAP, PREFIX = sys.argv[1:3]
 
 app = faust.App(
     f"{PREFIX}.group",
-    broker=f"siyu://{BOOTSTRAP}",
+    broker=f"kafka://{BOOTSTRAP}",
     topic_disable_leader=True,
     topic_allow_declare=False,
     web_enabled=False,
     broker_commit_interval=0.3,
     consumer_auto_offset_reset="earliest",
 )
+use_micro_batches(app, BOOTSTRAP, frozenset(), committed_only=True)
 
 
 async def finish(what: str, values: list[bytes]) -> None:

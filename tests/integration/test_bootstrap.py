@@ -30,10 +30,12 @@ def clone(tmp_path: Path) -> Path:
 
 
 def siyu(script: Path, *argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    # `./siyu test` sets PYTHONPATH to the real root, which would stand before the clone's parts.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run(
         [str(script), *argv],
         cwd=cwd,
-        env={**os.environ, "SIYU_PYTHON": sys.executable, **env},
+        env={**inherited, "SIYU_PYTHON": sys.executable, **env},
         capture_output=True,
         text=True,
         check=False,

@@ -1,21 +1,32 @@
-"""The transport by its entry point, in an ordinary Faust app without lanes."""
+"""The transport in an ordinary Faust app, without lanes."""
 
 import subprocess
 import sys
 import time
+import tomllib
 import uuid
 from collections.abc import Callable
 from functools import partial
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
+from schemas.settings import ROOT
+from streams.runtime.transport import MicroBatchTransport
+
 pytestmark = pytest.mark.integration
 
 PROGRAM = Path(__file__).parents[1] / "faults" / "plain_worker.py"
 DEADLINE_S = 60.0
+
+
+def test_the_entry_point_of_the_package_names_the_transport() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    entry = project["entry-points"]["faust.transports"]["siyu"]
+    assert EntryPoint("siyu", entry, "faust.transports").load() is MicroBatchTransport
 
 
 def _wait(what: str, holds: Callable[[], bool]) -> None:
