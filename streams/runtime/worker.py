@@ -15,6 +15,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.runtime.lanes import Lanes, Process, Wake
 from streams.runtime.producers import new_producer
+from streams.runtime.status import StatusPage
 from streams.runtime.transport import BatchSchema, use_micro_batches
 
 log = structlog.get_logger()
@@ -52,6 +53,7 @@ class FaustWorker:
     def __init__(self, settings: Settings, group: str, agents: Sequence[Agent]) -> None:
         self.settings, self.agents = settings, agents
         self.failure: BaseException | None = None
+        self.status: StatusPage | None = None
         self.lanes: dict[str, Lanes] = {}
         self.app = _new_app(settings, group, frozenset(agent.source.name for agent in agents))
         self.app.prepare = self._prepare
@@ -98,6 +100,12 @@ class FaustWorker:
                 remedy="run `./siyu up`, or set SIYU_KAFKA to a running broker",
             )
             raise self.failure from down
+        if self.status is not None:
+            try:
+                await self.status.start()
+            except SiyuError as wrong:
+                self.failure = wrong
+                raise
         for agent in self.agents:
             self.lanes[agent.name] = Lanes(
                 self.app,
@@ -123,6 +131,8 @@ class FaustWorker:
     async def _shut_down(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
         await asyncio.gather(*(lanes.close() for lanes in self.lanes.values()))
         await self._touches.stop()
+        if self.status is not None:
+            await self.status.stop()
 
     async def _fail(self, failure: BaseException) -> None:
         if self.failure is not None:
@@ -142,6 +152,8 @@ def _new_app(settings: Settings, group: str, topics: frozenset[str]) -> _App:
         web_enabled=False,
         stream_buffer_maxsize=4,  # batches, not records
         consumer_auto_offset_reset="earliest",
+        # After a broker restart the first metadata can be empty; the default waits for minutes.
+        consumer_metadata_max_age_ms=5000,
         consumer_max_fetch_size=4 * 1024 * 1024,
         broker_max_poll_records=settings.worker_batch_records,
         broker_session_timeout=settings.worker_session_timeout_s,
