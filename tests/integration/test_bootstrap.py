@@ -29,13 +29,17 @@ def clone(tmp_path: Path) -> Path:
     return root
 
 
-def siyu(script: Path, *argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+def environment() -> dict[str, str]:
     # `./siyu test` sets PYTHONPATH to the real root, which would stand before the clone's parts.
     inherited = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return {**inherited, "SIYU_PYTHON": sys.executable}
+
+
+def siyu(script: Path, *argv: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(script), *argv],
         cwd=cwd,
-        env={**inherited, "SIYU_PYTHON": sys.executable, **env},
+        env={**environment(), **env},
         capture_output=True,
         text=True,
         check=False,
@@ -66,7 +70,7 @@ def test_a_half_made_environment_is_made_again(clone: Path) -> None:
 
 
 def test_concurrent_first_runs_both_succeed_and_install_once(clone: Path) -> None:
-    argv, env = [str(clone / "siyu"), "0"], {**os.environ, "SIYU_PYTHON": sys.executable}
+    argv, env = [str(clone / "siyu"), "0"], environment()
     runs = [
         subprocess.Popen(argv, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
