@@ -81,3 +81,23 @@ class WeChatMessage(BaseModel):
     event_key: str = Field("", alias="EventKey")
     msg_id: Id = Field("", alias="MsgId")
     report_msg_id: Id = Field("", alias="MsgID")
+
+
+class WeComMessage(BaseModel):
+    """One decrypted callback of WeCom (企业微信); ``CreateTime`` is in seconds.
+
+    ``UserID`` is the member of staff, ``ExternalUserID`` the contact.
+    """
+
+    model_config = ConfigDict(extra="ignore", coerce_numbers_to_str=True)
+
+    from_user_name: Id = Field("", alias="FromUserName")
+    create_time_s: Annotated[int, Field(ge=0, le=7_258_118_400)] = Field(alias="CreateTime")
+    msg_type: Annotated[str, Field(max_length=64)] = Field(alias="MsgType")
+    event: Annotated[str, Field(max_length=100)] = Field("", alias="Event")
+    change_type: Annotated[str, Field(max_length=100)] = Field("", alias="ChangeType")
+    msg_id: Id = Field("", alias="MsgId")
+    user_id: Id = Field("", alias="UserID")
+    external_user_id: Id = Field("", alias="ExternalUserID")
+    state: Annotated[str, Field(max_length=256)] = Field("", alias="State")
+    welcome_code: Annotated[str, Field(max_length=256)] = Field("", alias="WelcomeCode")

@@ -56,7 +56,7 @@ def parse_segment(raw: RawRecord) -> Draft | Reject:
         identities=_identities(item, context),
         context=context,
         properties=item.properties or {},
-        traits=item.traits or {},
+        traits=_traits(kind, item, context),
     )
     if kind != "track":
         _shape(draft, item)
@@ -96,6 +96,14 @@ def _identities(item: SegmentItem, context: dict[str, Any]) -> dict[str, Any]:
     if isinstance(device, dict) and isinstance(device.get("id"), str):
         found.setdefault("device_id", device["id"])
     return found
+
+
+def _traits(kind: EventType, item: SegmentItem, context: dict[str, Any]) -> dict[str, Any]:
+    """Return the user's traits; RudderStack's SDKs put those of an identify into the context."""
+    if item.traits is not None or kind != "identify":
+        return item.traits or {}
+    inner = context.get("traits")
+    return context.pop("traits") if isinstance(inner, dict) else {}
 
 
 def _shape(draft: Draft, item: SegmentItem) -> None:

@@ -60,13 +60,9 @@ def require_expat() -> None:
 
 def parse_wechat(raw: RawRecord) -> Draft | Reject:
     """Return the draft of one message; ``envelope.account`` is the appid."""
-    if len(raw.body) > MAX_BYTES:
-        return Reject("parse", "too_long", f"a WeChat message has at most {MAX_BYTES} bytes")
-    fields = _read(raw.body)
+    fields = read_fields(raw.body)
     if isinstance(fields, Reject):
         return fields
-    if "Encrypt" in fields and "MsgType" not in fields:
-        return Reject("parse", "encrypted", "only Encrypt is there")
     try:
         message = WeChatMessage.model_validate(fields)
     except ValidationError as error:
@@ -96,14 +92,25 @@ def parse_wechat(raw: RawRecord) -> Draft | Reject:
     )
 
 
-def _read(body: bytes) -> dict[str, Any] | Reject:
-    """Return the fields of an XML or JSON message."""
-    if body.lstrip()[:1] == b"{":
-        try:
-            fields = from_json(body)
-        except ValueError as error:
-            return json_reject(str(error))
-        return fields if isinstance(fields, dict) else Reject("parse", "not_object")
+def read_fields(body: bytes) -> dict[str, Any] | Reject:
+    """Return the fields of an XML or JSON message that nothing seals any more."""
+    if len(body) > MAX_BYTES:
+        return Reject("parse", "too_long", f"a WeChat message has at most {MAX_BYTES} bytes")
+    fields = _read_json(body) if body.lstrip()[:1] == b"{" else _try_xml(body)
+    if not isinstance(fields, Reject) and "Encrypt" in fields and "MsgType" not in fields:
+        return Reject("parse", "encrypted", "only Encrypt is there")
+    return fields
+
+
+def _read_json(body: bytes) -> dict[str, Any] | Reject:
+    try:
+        fields = from_json(body)
+    except ValueError as error:
+        return json_reject(str(error))
+    return fields if isinstance(fields, dict) else Reject("parse", "not_object")
+
+
+def _try_xml(body: bytes) -> dict[str, Any] | Reject:
     try:
         return _read_xml(body.decode())
     except UnicodeDecodeError:
@@ -178,7 +185,7 @@ def _event(message: WeChatMessage, fields: dict[str, Any]) -> tuple[str, dict[st
         return "message_received", {"message_type": message.msg_type, **found}
     known = _EVENTS.get(message.event)
     if known is None:
-        return f"official_account_{_snake(message.event)}"[:_NAME_MAX], _others(fields)
+        return f"official_account_{snake(message.event)}"[:_NAME_MAX], _others(fields)
     return known, _properties(message, fields)
 
 
@@ -231,8 +238,9 @@ def _templates(fields: dict[str, Any]) -> list[dict[str, Any]]:
 def _others(fields: dict[str, Any]) -> dict[str, Any]:
     """Return what an event that we do not know says, under snake names."""
     common = {"ToUserName", "FromUserName", "CreateTime", "MsgType", "Event", "MsgId"}
-    return {_snake(key): value for key, value in fields.items() if key not in common}
+    return {snake(key): value for key, value in fields.items() if key not in common}
 
 
-def _snake(name: str) -> str:
+def snake(name: str) -> str:
+    """Return a name of WeChat's in snake case."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()

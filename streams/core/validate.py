@@ -19,6 +19,7 @@ from streams.core.marks import marks_of
 from streams.core.parse_segment import parse_segment
 from streams.core.parse_sensors import parse_sensors
 from streams.core.parse_wechat import parse_wechat, require_expat
+from streams.core.parse_wecom import parse_wecom
 from streams.core.plan import shipped_plan
 from streams.core.times import event_time
 
@@ -28,6 +29,7 @@ _PARSERS: Final[dict[Door, Callable[[RawRecord], Draft | Reject]]] = {
     "segment": parse_segment,
     "sensors": parse_sensors,
     "wechat": parse_wechat,
+    "wecom": parse_wecom,
 }
 
 

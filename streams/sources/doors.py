@@ -44,6 +44,7 @@ class Refusal:
     status: int
     code: str
     message: str
+    retry_after_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,19 @@ class CollectMetrics:
         )
         self.refused = Counter(
             "siyu_collect_refused",
-            "requests of which nothing was stored; broker_unavailable and overloaded are ours",
+            "requests of which nothing was stored; broker_unavailable, overloaded, fault are ours",
             ["door", "reason"],
             registry=self._registry,
         )
         self.body_bytes = Counter(
             "siyu_collect_body_bytes",
             "bytes of bodies as received",
+            ["door"],
+            registry=self._registry,
+        )
+        self.in_flight_requests = Gauge(
+            "siyu_collect_in_flight_requests",
+            "requests that have no answer yet; at the bound the edge answers 503",
             ["door"],
             registry=self._registry,
         )

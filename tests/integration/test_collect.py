@@ -131,12 +131,25 @@ def test_the_mini_program_s_form_is_stored_byte_by_byte(edge: Edge, tap: Tap) ->
     assert [record.value for record in of(raw, user)] == [item.encode()] * 2
 
 
-def test_a_dry_run_writes_nothing(edge: Edge, tap: Tap) -> None:
-    form = b"data=" + base64.b64encode(b'{"distinct_id":"d"}')
-    answer = edge.post("/debug?token=k-mini", form, {"Dry-Run": "true"})
-    assert json.loads(answer.body) == {"valid": 1, "rejected": []}
-    answer = edge.post("/debug?token=k-mini", b"data=%", {"Dry-Run": "true"})
-    assert json.loads(answer.body) == {"valid": 0, "rejected": ["bad_base64"]}
+def test_a_dry_run_tells_what_would_become_of_each_event_and_writes_nothing(
+    edge: Edge, tap: Tap
+) -> None:
+    def ask(plain: bytes, path: str = "/debug?token=k-mini") -> dict[str, Any]:
+        form = b"data_list=" + quote(base64.b64encode(plain), safe="").encode()
+        answer = edge.post(path, form, {"Dry-Run": "true"})
+        assert answer.status == 200
+        told: dict[str, Any] = json.loads(answer.body)
+        return told
+
+    good = b'{"distinct_id":"d","type":"track","event":"e","time":1700000000000}'
+    told = ask(b"[" + good + b',{"distinct_id":"d"},17]')
+    assert told["valid"] == 1
+    assert [(bad["item"], bad["stage"], bad["reason"]) for bad in told["rejected"]] == [
+        (1, "validate", "missing_field"),
+        (2, "validate", "wrong_type"),
+    ]
+    assert ask(b"x")["rejected"] == [{"item": 0, "stage": "collect", "reason": "not_json"}]
+    assert ask(good, "/sa?token=k-mini")["valid"] == 1
     assert tap.look() == ([], [])
 
 

@@ -8,21 +8,46 @@ from schemas.raw import from_headers
 from schemas.sources import Sources, WriteKey
 from streams.sources.bodies import MAX_ITEMS
 from streams.sources.doors import Arrival, Record, Refusal
-from streams.sources.segment import epoch_ms, plain_body, read_batch, read_call
+from streams.sources.keys import Keys
+from streams.sources.segment import (
+    Opened,
+    Sender,
+    call_of,
+    epoch_ms,
+    open_body,
+    plain_body,
+    read_batch,
+    read_call,
+    unbase64,
+)
 
-SOURCES = Sources(write_keys={"k": WriteKey(source="app", name="shop app")})
+KEYS = Keys(Sources(write_keys={"k": WriteKey(source="app", name="shop app")}))
 ARRIVAL = Arrival(received_at_ms=1_700_000_000_000, request_id="r1")
 BASIC = "Basic " + base64.b64encode(b"k:").decode()
 
 
+def opened(body: bytes, sender: Sender) -> Opened | Refusal:
+    return open_body(body, sender, KEYS)
+
+
 def batch(body: bytes, authorization: str = "") -> list[Record]:
-    records = read_batch(body, authorization, ARRIVAL, SOURCES)
+    found = opened(body, Sender(authorization))
+    assert not isinstance(found, Refusal), found
+    records = read_batch(found, ARRIVAL)
     assert not isinstance(records, Refusal), records
     return records
 
 
+def call(name: str, body: bytes, sender: Sender | None = None) -> Record:
+    found = opened(body, sender or Sender(BASIC))
+    assert not isinstance(found, Refusal), found
+    [record] = read_call(name, found, ARRIVAL)
+    return record
+
+
 def refused(body: bytes, authorization: str = "") -> tuple[int, str]:
-    answer = read_batch(body, authorization, ARRIVAL, SOURCES)
+    found = opened(body, Sender(authorization))
+    answer = found if isinstance(found, Refusal) else read_batch(found, ARRIVAL)
     assert isinstance(answer, Refusal)
     return answer.status, answer.code
 
@@ -71,15 +96,51 @@ def test_more_items_than_a_request_may_have_are_400() -> None:
 
 
 def test_a_call_tells_its_type_by_its_path_unless_the_body_does() -> None:
-    told = read_call("track", b' { "event":"a"}', BASIC, ARRIVAL, SOURCES)
-    assert isinstance(told, list)
-    assert told[0].value == b' {"type":"track", "event":"a"}'
-    empty = read_call("page", b"{}", BASIC, ARRIVAL, SOURCES)
-    assert isinstance(empty, list)
-    assert json.loads(empty[0].value) == {"type": "page"}
-    own = read_call("track", b'{"type":"identify"}', BASIC, ARRIVAL, SOURCES)
-    assert isinstance(own, list)
-    assert own[0].value == b'{"type":"identify"}'
+    assert call("track", b' { "event":"a"}').value == b' {"type":"track", "event":"a"}'
+    assert json.loads(call("page", b"{}").value) == {"type": "page"}
+    assert call("track", b'{"type":"identify"}').value == b'{"type":"identify"}'
+
+
+def test_rudderstack_s_headers_fill_what_the_body_leaves_out() -> None:
+    sender = Sender(BASIC, anonymous_id="a1", sent_at="2026-01-02T03:04:05.678Z")
+    record = call("track", b'{"event":"e"}', sender)
+    assert json.loads(record.value) == {"type": "track", "anonymousId": "a1", "event": "e"}
+    assert record.key == b"a1"
+    envelope = from_headers(record.headers)
+    assert envelope is not None
+    assert envelope.sent_at_ms == 1_767_323_045_678
+    own = call("track", b'{"type":"track","userId":"u"}', sender)
+    assert own.value == b'{"type":"track","userId":"u"}'
+
+
+def test_a_beacon_s_key_stands_in_its_query() -> None:
+    assert isinstance(opened(b"{}", Sender(write_key="k")), Opened)
+    assert isinstance(opened(b"{}", Sender(write_key="other")), Refusal)
+
+
+def test_base64_of_a_header_is_read_or_left_out() -> None:
+    assert unbase64(base64.b64encode("游客".encode()).decode()) == "游客"
+    assert [unbase64(bad) for bad in ("", "***", "/////w==")] == [""] * 3
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/v1/batch", "batch"),
+        ("/b", "batch"),
+        ("/v1/b", "batch"),
+        ("/beacon/v1/batch", "batch"),
+        ("/v1/track", "track"),
+        ("/t", "track"),
+        ("/v1/i", "identify"),
+        ("/p", "page"),
+        ("/g", "group"),
+        ("/a", "alias"),
+        ("/s", "screen"),
+    ],
+)
+def test_each_path_stands_for_its_call(path: str, expected: str) -> None:
+    assert call_of(path) == expected
 
 
 def test_the_magic_decides_about_gzip_and_not_the_header() -> None:

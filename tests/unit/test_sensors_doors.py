@@ -10,7 +10,8 @@ from schemas.rejects import decode_rejected
 from schemas.sources import Sources, WriteKey
 from streams.sources.bodies import MAX_ITEMS
 from streams.sources.doors import Arrival, Record
-from streams.sources.sensors import read
+from streams.sources.keys import Keys
+from streams.sources.sensors import java_hash, read
 
 SOURCES = Sources(
     write_keys={
@@ -27,9 +28,16 @@ def b64(plain: bytes) -> str:
     return base64.b64encode(plain).decode()
 
 
+def crc(text: str) -> int:
+    return java_hash(text.encode())
+
+
+PACKED = b64(gzip.compress(EVENTS))
+
+
 def take(body: str | bytes, query: str = "token=mini", cap_bytes: int = 10_000) -> list[Record]:
     raw = body.encode() if isinstance(body, str) else body
-    return read(raw, query.encode(), ARRIVAL, SOURCES, cap_bytes=cap_bytes)
+    return read(raw, query.encode(), ARRIVAL, Keys(SOURCES), cap_bytes=cap_bytes)[0]
 
 
 def reason(records: list[Record]) -> str:
@@ -45,8 +53,8 @@ def reason(records: list[Record]) -> str:
         "data_list=" + b64(EVENTS).replace("+", " "),
         "data_list=" + b64(EVENTS).rstrip("="),
         "data_list=" + quote(b64(gzip.compress(EVENTS)), safe="") + "&gzip=1",
-        "crc=12&gzip=1&data_list=" + quote(b64(gzip.compress(EVENTS)), safe=""),
-        "data=" + b64(EVENTS) + "&ext=crc%3D12",
+        f"crc={crc(PACKED)}&gzip=1&data_list=" + quote(PACKED, safe=""),
+        f"data={b64(EVENTS)}&ext=crc%3D{crc(b64(EVENTS))}",
         "data_list=" + b64(EVENTS) + "\r\n",
         EVENTS,
     ],
@@ -130,3 +138,25 @@ def test_too_many_items_are_kept_as_one() -> None:
 def test_a_broken_item_goes_to_ingest_beside_the_good_ones() -> None:
     records = take("data_list=" + b64(b'[{"distinct_id":"\\ud800"},{"distinct_id":"d"}]'))
     assert [record.topic for record in records] == ["events.raw"] * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    # As Java's String.hashCode gives them.
+    [("", 0), ("a", 97), ("hello", 99162322), ("polygenelubricants", -2147483648)],
+)
+def test_the_crc_is_java_s_hash(text: str, expected: int) -> None:
+    assert crc(text) == expected
+
+
+@pytest.mark.parametrize("length", [4095, 4096, 4097, 10_000])
+def test_the_crc_of_a_long_text_is_that_of_the_plain_loop(length: int) -> None:
+    text, plain = bytes(i * 7 % 64 + 48 for i in range(length)), 0
+    for byte in text:
+        plain = (31 * plain + byte) % 2**32
+    assert java_hash(text) % 2**32 == plain
+
+
+@pytest.mark.parametrize("wrong", ["crc=12&", "crc=x&", "ext=crc%3D12&"])
+def test_a_payload_that_its_crc_does_not_fit_is_kept_as_a_reject(wrong: str) -> None:
+    assert reason(take(wrong + "data_list=" + b64(EVENTS))) == "bad_crc"

@@ -10,14 +10,8 @@ from schemas.raw import from_headers
 from schemas.rejects import Reject, decode_rejected
 from schemas.sources import Sources, WeChatAccount
 from streams.sources.doors import Arrival, Record, Refusal
-from streams.sources.official_account import (
-    MAX_BODY_BYTES,
-    check,
-    decrypt,
-    read,
-    signature,
-    verify_url,
-)
+from streams.sources.official_account import read, verify_url
+from streams.sources.wechat_crypto import MAX_BODY_BYTES, check, decrypt, signature
 
 APPID = "wx0123456789abcdef"
 TOKEN = "AAAAA"
@@ -55,10 +49,9 @@ def sign(*parts: str) -> str:
 
 
 def take(query: dict[str, str], body: bytes, who: WeChatAccount | None = None) -> Record:
-    records = read(APPID, who or account(NEW, OLD), query, body, ARRIVAL)
-    assert not isinstance(records, Refusal), records
-    [record] = records
-    return record
+    pushed = read(APPID, who or account(NEW, OLD), query, body, ARRIVAL)
+    assert not isinstance(pushed, Refusal), pushed
+    return pushed.record
 
 
 def refused(query: dict[str, str], body: bytes, who: WeChatAccount | None = None) -> int:
@@ -156,7 +149,7 @@ def test_a_sealed_message_for_another_key_or_appid_is_kept() -> None:
     [("", "undecryptable"), ("%%%", "bad_base64"), ("AAAA", "undecryptable"), ("中", "bad_base64")],
 )
 def test_a_broken_envelope_is_a_value(encrypted: str, reason: str) -> None:
-    found = decrypt([NEW], APPID, encrypted)
+    found = decrypt([SecretStr(NEW)], APPID, encrypted)
     assert isinstance(found, Reject)
     assert found.reason == reason
 
@@ -164,7 +157,10 @@ def test_a_broken_envelope_is_a_value(encrypted: str, reason: str) -> None:
 def test_random_blocks_never_pass_for_a_message() -> None:
     for number in range(500):
         noise = hashlib.sha512(str(number).encode()).digest()
-        assert isinstance(decrypt([NEW, OLD], APPID, base64.b64encode(noise).decode()), Reject)
+        assert isinstance(
+            decrypt([SecretStr(NEW), SecretStr(OLD)], APPID, base64.b64encode(noise).decode()),
+            Reject,
+        )
 
 
 def test_deep_xml_is_read_flat() -> None:
