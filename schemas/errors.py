@@ -1,5 +1,6 @@
 """Errors, one class for each action that a caller can take."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -50,6 +51,18 @@ class SinkUnavailable(SiyuError):
     def __init__(self, table: str, problem: str = "unavailable", *, retry_after_s: float) -> None:
         super().__init__(f"{table}: {problem}, retry in {retry_after_s:g} s")
         self.table, self.retry_after_s = table, retry_after_s
+
+
+class RejectsTooMany(SiyuError):
+    """The plan rejects nearly everything: mend it and start again, nothing was diverted."""
+
+    def __init__(self, partition: int, ratios: Mapping[str, float]) -> None:
+        shares = ", ".join(f"{account or '?'} {ratio:.0%}" for account, ratio in ratios.items())
+        super().__init__(
+            f"events.raw-{partition}: too many items are rejected ({shares}); they wait in "
+            "events.raw: mend the tracking plan and start again, or set SIYU_REJECT_ALARM=warn"
+        )
+        self.partition, self.ratios = partition, dict(ratios)
 
 
 class Fenced(SiyuError):

@@ -1,7 +1,12 @@
 """Ingest: raw items become canonical events keyed by user, or rejects with a reason."""
 
+import time
+from collections import Counter
+from typing import Final
+
 import structlog
 
+from schemas.errors import RejectsTooMany
 from schemas.events import Event, encode_event
 from schemas.raw import Envelope, RawRecord, from_headers
 from schemas.rejects import Reject, encode_rejected, rejected
@@ -9,29 +14,69 @@ from schemas.topics import EVENTS, REJECTED
 from streams.agents.ports import Batch, Lane, Record
 from streams.core.dedupe import seen
 from streams.core.validate import Validator
+from streams.core.watch import RejectWatch
 
 log = structlog.get_logger()
+_REMIND_S: Final = 60.0
 
 
 class Ingest:
-    """Validate, drop duplicates of a message id, key by user."""
+    """Validate, drop duplicates of a message id, key by user; watch the share of rejects.
 
-    def __init__(self, validator: Validator) -> None:
+    ``events`` counts by source what was accepted, ``rejects`` by (stage, reason) what was not.
+    """
+
+    def __init__(self, validator: Validator, watch: RejectWatch | None = None) -> None:
         self._validator = validator
+        self.watch = watch or RejectWatch(ratio=0.5, least_items=200, mode="guard")
+        self.events: Counter[str] = Counter()
+        self.rejects: Counter[tuple[str, str]] = Counter()
+        self._told: dict[str, float] = {}
 
     def process(self, lane: Lane, batch: Batch) -> None:
-        """Turn each record into exactly one event or one reject."""
+        """Turn each record into exactly one event or one reject.
+
+        Raises ``RejectsTooMany`` where diverting more would hide a fault of ours: then
+        nothing of the batch counts, and its records stay in ``events.raw``.
+        """
+        rejects = 0
         for record in batch.records:
             envelope = from_headers(record.headers)
             key, body = record.key or b"", record.value or b""
+            account = envelope.account if envelope else ""
             outcome = self._outcome(lane, record, envelope, body)
             if isinstance(outcome, Event):
                 lane.emit(EVENTS.name, outcome.user.encode(), encode_event(outcome))
+                self.events[outcome.source] += 1
+                self.watch.note(account)
             else:
+                rejects += 1
+                self.rejects[outcome.stage, outcome.reason] += 1
+                self.watch.note(account, outcome.reason)
                 reject = rejected(
                     outcome, envelope, body, partition=lane.partition, offset=record.offset
                 )
                 lane.emit(REJECTED.name, key, encode_rejected(reject), partition=lane.partition)
+        if rejects:
+            self._look(lane.partition)
+
+    def _look(self, partition: int) -> None:
+        alarms = self.watch.alarms()
+        now_s = time.monotonic()
+        for account in self._told.keys() - alarms.keys():
+            del self._told[account]
+            log.info("rejects fell below the alarm", account=account)
+        for account, ratio in alarms.items():
+            if now_s - self._told.get(account, -_REMIND_S) >= _REMIND_S:
+                self._told[account] = now_s
+                log.error(
+                    "too many rejects",
+                    account=account,
+                    ratio=round(ratio, 3),
+                    remedy="`siyu rejected list` tells the reasons; mend, then redrive",
+                )
+        if self.watch.must_stop():
+            raise RejectsTooMany(partition, alarms)
 
     def _outcome(
         self, lane: Lane, record: Record, envelope: Envelope | None, body: bytes

@@ -10,6 +10,8 @@ from streams.core.engine import Engine
 from streams.core.plan import load_plan
 from streams.core.rulebook import load_rulebook
 from streams.core.validate import Validator
+from streams.core.watch import RejectWatch
+from streams.runtime.status import StatusPage
 from streams.runtime.worker import Agent, FaustWorker
 
 GROUP: Final = "siyu-worker"
@@ -19,9 +21,14 @@ def new_worker(settings: Settings) -> FaustWorker:
     """Return the worker of the whole flow; raises ``ConfigInvalid`` for a faulty rulebook."""
     plan = load_plan(settings.plan)
     rulebook = load_rulebook(settings.rulebook, plan)
-    ingest = Ingest(Validator(settings.pii_key.get_secret_value().encode(), plan))
+    watch = RejectWatch(
+        ratio=settings.reject_alarm_ratio,
+        least_items=settings.reject_alarm_items,
+        mode=settings.reject_alarm,
+    )
+    ingest = Ingest(Validator(settings.pii_key.get_secret_value().encode(), plan), watch)
     engage = Engage(Engine(rulebook, settle_ms=settings.timer_settle_ms))
-    return FaustWorker(
+    worker = FaustWorker(
         settings,
         GROUP,
         [
@@ -43,3 +50,5 @@ def new_worker(settings: Settings) -> FaustWorker:
             ),
         ],
     )
+    worker.status = StatusPage(settings, worker, ingest)
+    return worker

@@ -16,6 +16,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch
 from streams.runtime.lane import PartitionLane
+from streams.runtime.metrics import Meter, MeteredLane
 from streams.runtime.shelf import Shelf
 from streams.runtime.table import Shard
 from streams.runtime.transport import MicroBatchConsumer
@@ -50,6 +51,15 @@ class Lanes:
         self._generations: dict[int, int] = {}
         self._openings: dict[int, asyncio.Task[None]] = {}
         self._shelf = Shelf(settings, state.name)
+        self.meter = Meter()
+
+    def all_lanes(self) -> list[PartitionLane]:
+        """Return the lanes of the partitions that this worker holds."""
+        return list(self._lanes.values())
+
+    def open_lanes(self) -> list[PartitionLane]:
+        """Return the lanes whose state is restored."""
+        return [lane for lane in self._lanes.values() if lane.opened.is_set()]
 
     async def assigned(self, partitions: set[TP]) -> None:
         """Open a lane for each partition of this agent's topic that is new here."""
@@ -134,8 +144,9 @@ class Lanes:
         async def commit_offset(offset: int) -> None:
             await cast("MicroBatchConsumer", self._app.consumer).commit_offset(tp, offset)
 
-        return PartitionLane(
+        return MeteredLane(
             self._settings,
+            meter=self.meter,
             group=self._app.conf.id,
             topic=tp.topic,
             partition=tp.partition,

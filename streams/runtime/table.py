@@ -78,6 +78,11 @@ class Shard:
         self._dirty.add(key)
 
     @property
+    def timers(self) -> int:
+        """How many timers wait, those included that their key has moved since."""
+        return len(self._heap)
+
+    @property
     def dirty(self) -> bool:
         """Tell whether a key changed since ``take_dirty``."""
         return bool(self._dirty)

@@ -1,0 +1,156 @@
+"""What the worker counts: one list of metrics, each with its remedy, read when asked for.
+
+Nothing is counted twice: the agents and lanes hold plain numbers, and a scrape reads them
+on the worker's own loop.
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from faust.types import TP
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from streams.agents.ingest import Ingest
+from streams.runtime.lane import PartitionLane
+
+BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_FAMILIES: Final = {
+    "counter": CounterMetricFamily,
+    "gauge": GaugeMetricFamily,
+    "histogram": HistogramMetricFamily,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One metric: what it tells, and what to do when it is not as it should be."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    labels: tuple[str, ...]
+    tells: str
+    remedy: str
+
+
+METRICS: Final = {
+    told.name: told
+    for told in (
+        Told("siyu_worker_events", "counter", ("source",), "events accepted",
+             "if it stands still while the collector accepts: look at the lag"),
+        Told("siyu_worker_rejects", "counter", ("stage", "reason"), "items rejected",
+             "`siyu rejected list` shows them by cause; mend, then `siyu rejected redrive`"),
+        Told("siyu_worker_reject_ratio", "gauge", ("account",),
+             "rejected share of an account's latest items",
+             "near 1 for one account: its producer; for all accounts: the plan"),
+        Told("siyu_worker_reject_alarm", "gauge", ("account",),
+             "1: the share is over SIYU_REJECT_ALARM_RATIO",
+             "page somebody: events are being diverted; `siyu rejected list`"),
+        Told("siyu_worker_batches", "counter", ("agent",), "batches processed",
+             "few and large is well; one record each means the broker hands out singles"),
+        Told("siyu_worker_commit_seconds", "histogram", ("agent",),
+             "from the start of a commit to its end, acks of touches included",
+             "over 1 s: the broker is slow or far; look at its disks and at replication"),
+        Told("siyu_worker_lag_records", "gauge", ("agent", "partition"),
+             "records behind the end of the topic; a few markers of transactions at rest",
+             "if it grows: start another worker, up to one for each partition"),
+        Told("siyu_worker_pending_records", "gauge", ("agent", "partition"),
+             "outputs in no transaction yet",
+             "near SIYU_WORKER_PENDING_RECORDS: the broker holds the worker back"),
+        Told("siyu_worker_timers", "gauge", ("agent", "partition"),
+             "timers that wait, those of a changed time included",
+             "if it only grows: a rule waits for what never comes; `siyu rules lint`"),
+    )
+}  # fmt: skip
+
+
+class Meter:
+    """What the lanes of one agent count together; outlives each of them."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.commit_counts = [0] * (len(BUCKETS_S) + 1)
+        self.commit_sum_s = 0.0
+
+    def committed(self, took_s: float) -> None:
+        """Count a commit."""
+        self.commit_counts[bisect_left(BUCKETS_S, took_s)] += 1
+        self.commit_sum_s += took_s
+
+
+class MeteredLane(PartitionLane):
+    """A lane that counts its batches and commits."""
+
+    def __init__(self, *args: Any, meter: Meter, **kwargs: Any) -> None:  # noqa: ANN401 - PartitionLane's
+        super().__init__(*args, **kwargs)
+        self._meter = meter
+
+    async def processed(self, next_offset: int | None = None) -> None:
+        """Hand over what was emitted; a timer's tick is no batch."""
+        self._meter.batches += next_offset is not None
+        await super().processed(next_offset)
+
+    async def _commit(self) -> None:
+        began_s = time.perf_counter()
+        await super()._commit()
+        self._meter.committed(time.perf_counter() - began_s)
+
+
+class WorkerMetrics(Collector):
+    """Reads a worker's numbers in Prometheus' form."""
+
+    def __init__(self, worker: Any, ingest: Ingest) -> None:  # noqa: ANN401 - FaustWorker imports this module's user
+        self._worker, self._ingest = worker, ingest
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """Return the exposition text."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all metrics as they are now."""
+        families = {
+            name: _FAMILIES[told.kind](name, told.tells, labels=told.labels)
+            for name, told in METRICS.items()
+        }
+        self._collect_ingest(families)
+        for agent, lanes in self._worker.lanes.items():
+            self._collect_agent(families, agent, lanes)
+        yield from families.values()
+
+    def _collect_ingest(self, families: dict[str, Any]) -> None:
+        for source, n in self._ingest.events.items():
+            families["siyu_worker_events"].add_metric([source], n)
+        for (stage, reason), n in self._ingest.rejects.items():
+            families["siyu_worker_rejects"].add_metric([stage, reason], n)
+        alarms = self._ingest.watch.alarms()
+        for account, ratio in self._ingest.watch.ratios().items():
+            families["siyu_worker_reject_ratio"].add_metric([account], ratio)
+            families["siyu_worker_reject_alarm"].add_metric([account], account in alarms)
+
+    def _collect_agent(self, families: dict[str, Any], agent: str, lanes: Any) -> None:  # noqa: ANN401 - Lanes, as above
+        meter: Meter = lanes.meter
+        families["siyu_worker_batches"].add_metric([agent], meter.batches)
+        buckets, total = [], 0
+        for bound, count in zip((*BUCKETS_S, "+Inf"), meter.commit_counts, strict=True):
+            total += count
+            buckets.append((str(bound), total))
+        families["siyu_worker_commit_seconds"].add_metric([agent], buckets, meter.commit_sum_s)
+        for lane in lanes.open_lanes():
+            labels = [agent, str(lane.partition)]
+            end = self._worker.app.consumer.highwater(TP(lane.topic, lane.partition))
+            if end is not None:
+                lag = max(0, end - lane.position)
+                families["siyu_worker_lag_records"].add_metric(labels, lag)
+            families["siyu_worker_pending_records"].add_metric(labels, lane.pending)
+            families["siyu_worker_timers"].add_metric(labels, lane.shard.timers)
