@@ -99,7 +99,8 @@ def _reject_values(rejected: Rejected) -> Values:
         envelope.received_at_ms if envelope else None,
         envelope.request_id if envelope else "",
         envelope.item if envelope else 0,
-        rejected.body, rejected.raw_partition, rejected.raw_offset, topics.REJECTED.name,
+        rejected.body, rejected.raw_partition, rejected.raw_offset,
+        envelope.redrive_of if envelope else "", topics.REJECTED.name,
     )  # fmt: skip
 
 
@@ -112,7 +113,8 @@ REJECTS: Final = Table(
     topic=topics.REJECTED.name,
     columns=(
         "stage", "reason", "detail", "fingerprint", "door", "source", "account", "received_at",
-        "request_id", "item", "body", "raw_partition", "raw_offset", "_topic", *PROVENANCE,
+        "request_id", "item", "body", "raw_partition", "raw_offset", "redrive_of", "_topic",
+        *PROVENANCE,
     ),
     decode=msgspec.json.Decoder(Rejected).decode,
     values=_reject_values,

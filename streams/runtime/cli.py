@@ -14,8 +14,11 @@ from rich.table import Table
 
 from deploy.local import cli as stack_cli
 from schemas.errors import PartMissing, SiyuError
-from schemas.settings import ROOT, Settings
+from schemas.settings import Settings
 from streams.runtime import log
+from streams.runtime.contracts import cli as contracts_cli
+from streams.runtime.rejected import cli as rejected_cli
+from streams.runtime.tail.cli import tail
 
 app = typer.Typer(
     name="siyu",
@@ -24,9 +27,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-schema = typer.Typer(help="Contracts of events, tags, rules and touches.", no_args_is_help=True)
 rules = typer.Typer(help="Tags and rules of the rulebook.", no_args_is_help=True)
-app.add_typer(schema, name="schema")
+app.add_typer(contracts_cli.app, name="schema")
+app.add_typer(rejected_cli.app, name="rejected")
+app.command()(tail)
 app.add_typer(rules, name="rules")
 bench = typer.Typer(help="Measure; benchmarks/README.md says how to read it.", no_args_is_help=True)
 app.add_typer(bench, name="bench")
@@ -149,26 +153,15 @@ def query(
         _print_table(answer["columns"], answer["rows"])
 
 
-@schema.command("export")
-def schema_export(
-    *,
-    out: Annotated[Path, typer.Option(help="Folder to write to.")] = ROOT / "build" / "schemas",
-    as_json: Json = False,
-) -> None:
-    """Write the JSON Schemas of all contracts."""
-    from schemas.export import write
-
-    written = [str(path) for path in write(out)]
-    _print_json({"written": written}) if as_json else print("\n".join(written))
-
-
 @rules.command("lint")
 def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     """Load and compile the rulebook; a fault is told with file and line."""
     from streams.core.engine import Engine
+    from streams.core.plan import load_plan
     from streams.core.rulebook import load_rulebook
 
-    loaded = load_rulebook(rulebook or Settings().rulebook)
+    settings = Settings()
+    loaded = load_rulebook(rulebook or settings.rulebook, load_plan(settings.plan))
     Engine(loaded)
     figures = {"ok": True, "tags": len(loaded.tags), "rules": len(loaded.rules)}
     _print_json(figures) if as_json else print(f"ok: {figures['tags']} tags, "
@@ -178,11 +171,13 @@ def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
 @rules.command("test")
 def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     """Run the *.test.yaml files beside the rules on a virtual clock."""
+    from streams.core.plan import load_plan
     from streams.core.rulebook import load_rulebook
     from streams.core.ruletest import run as run_file
 
-    folder = rulebook or Settings().rulebook
-    loaded = load_rulebook(folder)
+    settings = Settings()
+    folder = rulebook or settings.rulebook
+    loaded = load_rulebook(folder, load_plan(settings.plan))
     files = sorted(folder.rglob("*.test.yaml"))
     failures = [failure for file in files for failure in run_file(loaded, file)]
     if as_json:

@@ -1,0 +1,1 @@
+"""Rejects by their causes: listed, shown, sent again."""

@@ -1,0 +1,1 @@
+"""What arrives, live, and what became of it."""
