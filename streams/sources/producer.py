@@ -1,4 +1,7 @@
-"""The Python producer for services that sit next to Kafka: no HTTP in between."""
+"""The Python producer for services that sit next to Kafka: no HTTP in between.
+
+With a spool an event is safe once ``track`` returned, whether the broker is there or not.
+"""
 
 import socket
 import threading
@@ -6,6 +9,7 @@ import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -15,8 +19,9 @@ from kafka.errors import KafkaError
 
 from schemas import topics
 from schemas.errors import BrokerUnavailable
-from schemas.raw import Envelope, to_headers
+from schemas.raw import HEADER, Envelope, to_headers
 from schemas.sources import Source
+from streams.sources.courier import Courier, Parcel
 from streams.sources.doors import MAX_ITEM_BYTES, item_key
 
 _LIBRARY: Final = {"library": {"name": "siyu-python"}}
@@ -28,17 +33,34 @@ class SiyuProducer:
 
     An event is stored once ``flush()`` (or the end of a ``with``) returned without an error.
     ``source`` says what kind of service sends, ``account`` is its name.
+
+    With ``spool``, a folder of this process alone, events go to disk first and from there to the
+    broker, in order. The broker may be away then, also at the start; kill -9 loses nothing
+    for which ``track`` returned, and what a run left is sent by the next one. Over
+    ``spool_max_bytes`` a call waits for room, at most ``timeout_s``, and then raises
+    ``BrokerUnavailable`` without having taken the event.
     """
 
     def __init__(
-        self, bootstrap: str, *, source: Source, account: str, timeout_s: float = 30.0
+        self,
+        bootstrap: str,
+        *,
+        source: Source,
+        account: str,
+        timeout_s: float = 30.0,
+        spool: Path | None = None,
+        spool_max_bytes: int = 256 * 1024 * 1024,
     ) -> None:
         self._bootstrap, self._timeout_s = bootstrap, timeout_s
         self._source, self._account = source, account
         self._failed: list[BaseException] = []
         self._lock = threading.Lock()
         self._producer: KafkaProducer | None = None
-        self._connected()
+        self._courier: Courier | None = None
+        if spool is None:
+            self._connected()
+        else:
+            self._courier = Courier(spool, self._carry, max_bytes=spool_max_bytes)
 
     def track(
         self,
@@ -72,7 +94,13 @@ class SiyuProducer:
         return self._send(body, (user_id, anonymous_id), context, timestamp, message_id)
 
     def flush(self) -> None:
-        """Wait for all acks; raises ``BrokerUnavailable`` if any event since the last was lost."""
+        """Wait for all acks; raises ``BrokerUnavailable`` if any event since the last was lost.
+
+        With a spool nothing is lost: it raises if the broker has not all of it in time.
+        """
+        if self._courier is not None:
+            self._courier.flush(self._timeout_s)
+            return
         producer = self._producer
         try:
             if producer is not None:
@@ -90,9 +118,15 @@ class SiyuProducer:
             raise BrokerUnavailable(topics.RAW.name, problem) from failed[0]
 
     def close(self) -> None:
-        """Flush and disconnect; raises as ``flush`` does, after disconnecting."""
+        """Flush and disconnect; raises as ``flush`` does, after disconnecting.
+
+        With a spool it does not raise: what is left is on disk, and the next run sends it.
+        """
         try:
-            self.flush()
+            if self._courier is not None:
+                self._courier.close(self._timeout_s)
+            else:
+                self.flush()
         finally:
             self._disconnect()
 
@@ -139,13 +173,28 @@ class SiyuProducer:
             account=self._account,
             received_at_ms=time.time_ns() // 1_000_000,
         )
+        parcel = Parcel(item_key(item), to_headers(envelope)[0][1], item)
+        if self._courier is not None:
+            self._courier.take(parcel, timeout_s=self._timeout_s)
+            return
         try:
-            ack = self._connected().send(
-                topics.RAW.name, value=item, key=item_key(item), headers=to_headers(envelope)
-            )
+            ack = _post(self._connected(), parcel)
         except KafkaError as error:
             raise BrokerUnavailable(topics.RAW.name, str(error)) from error
         ack.add_errback(self._note)
+
+    def _carry(self, parcels: list[Parcel]) -> None:
+        """Send parcels and wait for their acks; raises ``BrokerUnavailable`` if one has none."""
+        try:
+            producer = self._connected()
+            acks = [_post(producer, parcel) for parcel in parcels]
+            producer.flush(timeout=self._timeout_s)
+            for ack in acks:
+                ack.get(timeout=0)
+        except KafkaError as error:
+            # An idempotent producer that lost a record is of no use any more.
+            self._disconnect()
+            raise BrokerUnavailable(topics.RAW.name, str(error)) from error
 
     def _connected(self) -> KafkaProducer:
         with self._lock:
@@ -162,6 +211,11 @@ class SiyuProducer:
     def _note(self, error: BaseException) -> None:
         with self._lock:
             self._failed.append(error)
+
+
+def _post(producer: KafkaProducer, parcel: Parcel) -> Any:  # noqa: ANN401 - kafka-python's future
+    headers = [(HEADER, parcel.envelope)]
+    return producer.send(topics.RAW.name, value=parcel.item, key=parcel.key, headers=headers)
 
 
 def _connect(bootstrap: str, account: str, timeout_s: float) -> KafkaProducer:

@@ -146,7 +146,7 @@ def test_a_dry_run_tells_what_would_become_of_each_event_and_writes_nothing(
     assert told["valid"] == 1
     assert [(bad["item"], bad["stage"], bad["reason"]) for bad in told["rejected"]] == [
         (1, "validate", "missing_field"),
-        (2, "validate", "wrong_type"),
+        (2, "parse", "not_object"),
     ]
     assert ask(b"x")["rejected"] == [{"item": 0, "stage": "collect", "reason": "not_json"}]
     assert ask(good, "/sa?token=k-mini")["valid"] == 1

@@ -13,7 +13,7 @@ from schemas.raw import Envelope, RawRecord
 from schemas.sources import Reply, Sources, WeChatAccount, WeComAccount
 from streams.core.validate import Validator
 from streams.sources import official_account, replies, wecom
-from streams.sources.doors import Arrival, Refusal
+from streams.sources.doors import Arrival, Refusal, accept
 from streams.sources.official_account import Pushed
 
 KEY = "GFEDCBA9876543210zyxwvutsrqponmlkjihgfedcbA"
@@ -131,7 +131,12 @@ REPLIES = account(
 )
 def test_the_first_entry_that_fits_is_the_reply(fields: dict[str, str], said: str | None) -> None:
     replier = replies.from_sources(Sources(wechat={APPID: REPLIES}))
-    assert asyncio.run(replier(APPID, fields)) == said
+
+
+    async def ask() -> str | None:
+        return await replier(APPID, fields)
+
+    assert asyncio.run(ask()) == said
 
 
 @pytest.mark.parametrize("key", [KEY, OLD])
@@ -153,7 +158,7 @@ def test_a_sealed_message_gets_a_reply_under_the_seal_that_it_came_with(key: str
 
 def test_a_json_message_gets_a_json_reply() -> None:
     message = Pushed(
-        official_account.accept(b"{}", ARRIVAL.envelope("wechat", "official_account", APPID)),
+        accept(b"{}", ARRIVAL.envelope("wechat", "official_account", APPID)),
         {"FromUserName": "oA", "ToUserName": "gh"},
         is_json=True,
     )
