@@ -232,6 +232,7 @@ class PartitionLane:
         if self._settings.kafka_transactions:
             await self._producer.begin_transaction()
         await self._send(outputs)
+        crash_point("worker.after_outputs")
         changelog: list[Output] = [(name, partition, key, value, ()) for key, value in state]
         behind = await send_all(self._producer, name, partition, changelog)
         crash_point("worker.after_state")

@@ -49,6 +49,8 @@ class Lanes:
         self._on_failure = on_failure
         self._lanes: dict[int, PartitionLane] = {}
         self._generations: dict[int, int] = {}
+        self._generation = -1
+        self._settled = asyncio.Event()  # set, and replaced, with each assignment
         self._openings: dict[int, asyncio.Task[None]] = {}
         self._shelf = Shelf(settings, state.name)
         self.meter = Meter()
@@ -63,6 +65,7 @@ class Lanes:
 
     async def assigned(self, partitions: set[TP]) -> None:
         """Open a lane for each partition of this agent's topic that is new here."""
+        generation = self._app.consumer_generation_id
         for tp in partitions:
             if tp.topic != self._source.name:
                 continue
@@ -71,8 +74,11 @@ class Lanes:
                     tp, await self._shelf.take(tp.partition)
                 )
                 self._openings[tp.partition] = asyncio.create_task(self._open(lane))
-            self._generations[tp.partition] = self._app.consumer_generation_id
+            self._generations[tp.partition] = generation
         self._shelf.settle()
+        self._generation = generation
+        self._settled.set()
+        self._settled = asyncio.Event()
         crash_point("worker.assigned")
 
     async def revoked(self, partitions: set[TP]) -> None:
@@ -100,6 +106,9 @@ class Lanes:
 
     async def run(self, batch: Batch, process: Process) -> None:
         """Process one batch on its lane; a batch of a past assignment is left alone."""
+        # Faust lets batches flow while its signal of the assignment is still on its way.
+        while self._generation < batch.generation:
+            await self._settled.wait()
         lane = self._lanes.get(batch.partition)
         if lane is None or batch.generation != self._generations[batch.partition]:
             return

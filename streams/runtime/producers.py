@@ -5,8 +5,10 @@ from functools import lru_cache
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError
 from aiokafka.partitioner import murmur2
 
+from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 
 BATCH_BYTES: Final = 512 * 1024
@@ -42,7 +44,8 @@ async def send_all(
 ) -> int:
     """Send records of one partition by the batch builder; returns the offset behind the last.
 
-    Returns when all are acked; -1 where nothing was sent.
+    Returns when all are acked; -1 where nothing was sent. Raises ``ConfigInvalid`` where the
+    topic takes no record of that size, and aiokafka's errors.
     """
     futures = []
     behind = -1
@@ -57,6 +60,13 @@ async def send_all(
     if batch.record_count():
         count = batch.record_count()
         futures.append((count, await producer.send_batch(batch, topic, partition=partition)))
-    for count, future in futures:
-        behind = (await future).offset + count
+    try:
+        for count, future in futures:
+            behind = (await future).offset + count
+    except MessageSizeTooLargeError as refused:
+        raise ConfigInvalid(
+            f"{topic}-{partition}",
+            "the broker refuses an output: it is larger than the topic takes",
+            hint="raise the topic's max.message.bytes, then start again",
+        ) from refused
     return behind

@@ -33,12 +33,18 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     """Faust's consumer thread with short long-polls and committed reads only."""
 
     transport: "MicroBatchTransport"
+    fetched_in = -1  # the group's generation when records were taken last
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - aiokafka is untyped
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - Faust hard-codes it
         consumer._isolation_level = self.transport.isolation_level  # noqa: SLF001 - as above
         return consumer
+
+    async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Faust's signature
+        records = await super()._fetch_records(*args, **kwargs)
+        self.fetched_in = self.app.consumer_generation_id
+        return records
 
 
 @dataclass(slots=True)
@@ -51,6 +57,7 @@ class MicroBatchConsumer(driver.Consumer):
     """Yields ``(tp, message)`` with a ``Batch`` as the value for batched topics."""
 
     transport: "MicroBatchTransport"
+    _thread: MicroBatchConsumerThread
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - Faust's signature
         super().__init__(*args, **kwargs)
@@ -63,8 +70,10 @@ class MicroBatchConsumer(driver.Consumer):
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ARG002, ASYNC109 - Faust's signature; its 1 s would be a pause
         """Fetch once; one message per partition for batched topics."""
-        generation = self.app.consumer_generation_id
         records, active = await self._wait_next_records(POLL_S)
+        # Not the generation before the wait: it may have been for a rebalance to end, and
+        # records that are dropped after its seek would never be fetched again.
+        generation = self._thread.fetched_in
         if not records:
             return
         if not self.flow_active:
@@ -148,6 +157,9 @@ class MicroBatchConsumer(driver.Consumer):
         self._next_of.clear()
         self._in_flight.clear()
         await super().perform_seek()
+        # The first batch follows what is committed: a lane that stands before it sees a hole.
+        committed = {tp: self._read_offset[tp] for tp in self.assignment()}
+        self._next_of.update({tp: offset for tp, offset in committed.items() if offset})
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         """Forget where the revoked partitions stood."""
