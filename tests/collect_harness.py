@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,6 +23,8 @@ from schemas.rejects import Rejected, decode_rejected
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE_S = 60.0
 APPID = "wx5iyu0test0000000"
+CORPID = "ww5iyu0test0000000"
+SECRET = "s3cret-of-the-order-service"
 TOKEN = "AAAAA"
 OLD_AES = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"
 NEW_AES = "GFEDCBA9876543210zyxwvutsrqponmlkjihgfedcba"
@@ -30,16 +32,19 @@ SOURCES = f"""
 write_keys:
   k-app: {{source: app, name: app}}
   k-mini: {{source: mini_program, name: mini}}
+  k-web: {{source: web, name: web}}
+  k-server: {{source: server, name: orders, secret: {SECRET}}}
+  k-slow: {{source: app, name: slow, limit: {{per_s: 0.01, burst: 2}}}}
+  k-slow-mini: {{source: mini_program, name: slow mini, limit: {{per_s: 0.01, burst: 2}}}}
 wechat:
-  {APPID}: {{name: acc, token: {TOKEN}, aes_keys: [{NEW_AES}, {OLD_AES}]}}
+  {APPID}:
+    name: acc
+    token: {TOKEN}
+    aes_keys: [{NEW_AES}, {OLD_AES}]
+    replies: [{{keyword: 优惠, match: contains, text: 券在这里}}]
   wxsealed: {{name: sealed, token: {TOKEN}, aes_keys: [{NEW_AES}], aes_only: true}}
-"""
-_MAIN = """
-import structlog, sys
-structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-from schemas.settings import Settings
-from streams.sources.collect import run
-run(Settings())
+wecom:
+  {CORPID}: {{name: company, token: {TOKEN}, aes_keys: [{NEW_AES}]}}
 """
 
 
@@ -61,6 +66,7 @@ class Answer:
 
     status: int
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -69,6 +75,7 @@ class Edge:
 
     port: int
     process: subprocess.Popen[bytes]
+    log: Path
 
     @property
     def url(self) -> str:
@@ -87,7 +94,7 @@ class Edge:
         try:
             link.request(method, path, body, dict(headers or {}))
             answer = link.getresponse()
-            return Answer(answer.status, answer.read())
+            return Answer(answer.status, answer.read(), dict(answer.getheaders()))
         except ConnectionError as gone:  # http.client's RemoteDisconnected is one of them
             raise Dropped(path) from gone
         finally:
@@ -104,18 +111,21 @@ def collector(kafka: str, folder: Path, **env: str) -> Iterator[Edge]:
     sources = folder / "sources.yaml"
     sources.write_text(SOURCES, "utf-8")
     port = free_port()
-    process = subprocess.Popen(
-        [sys.executable, "-c", _MAIN],
-        cwd=ROOT,
-        env={
-            **os.environ,
-            "SIYU_KAFKA": kafka,
-            "SIYU_SOURCES": str(sources),
-            "SIYU_COLLECT_PORT": str(port),
-            **env,
-        },
-    )
-    edge = Edge(port, process)
+    log = folder / "collect.log"
+    with log.open("ab") as told:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "streams.runtime.cli", "collect"],
+            cwd=ROOT,
+            stderr=told,
+            env={
+                **os.environ,
+                "SIYU_KAFKA": kafka,
+                "SIYU_SOURCES": str(sources),
+                "SIYU_COLLECT_PORT": str(port),
+                **env,
+            },
+        )
+    edge = Edge(port, process, log)
     try:
         until(lambda: _alive(edge), "the collector serves")
         yield edge
@@ -139,7 +149,7 @@ def ready(edge: Edge) -> bool:
 
 
 def _alive(edge: Edge) -> bool:
-    assert edge.process.poll() is None, "the collector ended"
+    assert edge.process.poll() is None, edge.log.read_text("utf-8")
     try:
         return edge.ask("GET", "/healthz").status == 200
     except Dropped:
