@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from schemas.errors import PartMissing
 from schemas.settings import Settings
-from streams.runtime.producers import Output, new_producer, partition_of, send_all
+from streams.runtime.producers import Unaddressed, new_producer, partition_of, send_all
 
 _CHUNK: Final = 20_000
 Progress = Callable[[int], None]
@@ -57,18 +57,18 @@ class Broker:
         self, topic: str, partitions: int, records: Iterable[tuple[bytes, bytes]], told: Progress
     ) -> None:
         async with new_producer(self.settings, transactional_id=None) as producer:
-            for chunk in _chunks(topic, partitions, records):
+            for chunk in _chunks(partitions, records):
                 parts = enumerate(chunk)
                 await asyncio.gather(*(send_all(producer, topic, p, part) for p, part in parts))
                 told(sum(map(len, chunk)))
 
     def send_one(self, topic: str, partition: int, key: bytes, value: bytes) -> None:
         """Produce one record into a partition."""
-        asyncio.run(self._send([(topic, partition, key, value, ())]))
+        asyncio.run(self._send(topic, partition, [(key, value, [])]))
 
-    async def _send(self, outputs: list[Output]) -> None:
+    async def _send(self, topic: str, partition: int, records: list[Unaddressed]) -> None:
         async with new_producer(self.settings, transactional_id=None) as producer:
-            await send_all(producer, *outputs[0][:2], outputs)
+            await send_all(producer, topic, partition, records)
 
     def read(self, topic: str) -> list[tuple[bytes, bytes | None]]:
         """Return (key, value) of all that is committed in a topic, in order by partition."""
@@ -94,12 +94,11 @@ class Broker:
 
 
 def _chunks(
-    topic: str, partitions: int, records: Iterable[tuple[bytes, bytes]]
-) -> Iterator[list[list[Output]]]:
-    parts: list[list[Output]] = [[] for _ in range(partitions)]
+    partitions: int, records: Iterable[tuple[bytes, bytes]]
+) -> Iterator[list[list[Unaddressed]]]:
+    parts: list[list[Unaddressed]] = [[] for _ in range(partitions)]
     for i, (key, value) in enumerate(records, 1):
-        partition = partition_of(key, partitions)
-        parts[partition].append((topic, partition, key, value, ()))
+        parts[partition_of(key, partitions)].append((key, value, []))
         if i % _CHUNK == 0:
             yield parts
             parts = [[] for _ in range(partitions)]

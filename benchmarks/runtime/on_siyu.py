@@ -22,7 +22,7 @@ def main() -> int:
     def process(lane: Lane, batch: Batch) -> None:
         for record in batch.records:
             key = record.key or b""
-            if record.offset <= lane.offset(key):
+            if lane.applied(key, record.offset):
                 continue
             state, touch = job.fold(job.unpack(lane.get(key)), validate(record.value or b""))
             lane.put(key, job.pack(state), offset=record.offset)

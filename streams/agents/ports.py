@@ -59,14 +59,17 @@ class Lane(Protocol):
     def partition(self) -> int:
         """The input partition; topics keyed by user share its number."""
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: bytes, /) -> bytes | None:
         """Return the packed state of a key."""
 
     def put(self, key: bytes, packed: bytes, *, offset: int, timer_ms: int | None = None) -> None:
         """Set the packed state; *timer_ms* is when the key wants to be woken (epoch ms)."""
 
-    def offset(self, key: bytes) -> int:
+    def offset(self, key: bytes, /) -> int:
         """Return the offset of the last record applied to a key, -1 if none."""
+
+    def applied(self, key: bytes, offset: int, /) -> bool:
+        """Tell whether a key's state has the record of this offset in it already."""
 
     def emit(
         self,

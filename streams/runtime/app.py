@@ -39,6 +39,7 @@ def new_worker(settings: Settings) -> FaustWorker:
                 state=INGEST_STATE,
                 process=ingest.process,
                 outputs=(EVENTS.name,),
+                commit_every_s=0.0,
             ),
             # events -> tags, decisions, touches
             Agent(

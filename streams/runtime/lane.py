@@ -20,12 +20,13 @@ from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, Fenced, SiyuError
 from schemas.settings import Settings
 from streams.agents.ports import Batch, Record
-from streams.runtime.producers import Output, new_producer, partition_of, send_all
+from streams.runtime.producers import Unaddressed, new_producer, partition_of, send_all
 from streams.runtime.table import Shard, restore
 
 log = structlog.get_logger()
 
 _CLOSE_TIMEOUT_S: Final = 15.0
+_NO_HEADERS: Final[list[tuple[str, bytes]]] = []
 CommitOffset = Callable[[int], Awaitable[None]]
 
 
@@ -49,6 +50,7 @@ class PartitionLane:
         shard: Shard,
         outputs: Sequence[str],
         touches: AIOKafkaProducer,
+        commit_every_s: float,
         commit_offset: CommitOffset,
         on_failure: Callable[[BaseException], Awaitable[None]],
     ) -> None:
@@ -61,24 +63,21 @@ class PartitionLane:
         self._touches, self._commit_offset, self._on_failure = touches, commit_offset, on_failure
         self._output_topics = outputs
         self._id = f"{group}-{topic}-{partition}"
-        self._outputs: list[Output] = []
+        # The shard's own methods: a hop for each event would cost more than they do.
+        self.get, self.offset, self.applied = shard.get, shard.offset, shard.applied
+        self._outputs: dict[tuple[str, int], list[Unaddressed]] = {}
+        self._pending_outputs = 0
         self._acks: list[asyncio.Task[None]] = []
         self._offset: int | None = None
         self._wake, self._drained = asyncio.Event(), asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._commit_every_s, self._committed_at_s = commit_every_s, 0.0
         self._failure: BaseException | None = None
         self._partitions: dict[str, int] = {}
         self._watermark_ms, self._last_input = 0, time.monotonic()
         self._task: asyncio.Task[None] | None = None
 
     # -- what agents call; no awaits between the calls of one batch ---------------
-
-    def get(self, key: bytes) -> bytes | None:
-        """Return the packed state of a key."""
-        return self.shard.get(key)
-
-    def offset(self, key: bytes) -> int:
-        """Return the offset of the last record applied to a key, -1 if none."""
-        return self.shard.offset(key)
 
     def put(self, key: bytes, packed: bytes, *, offset: int, timer_ms: int | None = None) -> None:
         """Set the packed state of a key."""
@@ -96,7 +95,10 @@ class PartitionLane:
         """Produce inside the transaction."""
         if partition is None:
             partition = partition_of(key or b"", self._partitions[topic])
-        self._outputs.append((topic, partition, key, value, tuple(headers)))
+        self._outputs.setdefault((topic, partition), []).append(
+            (key, value, list(headers) if headers else _NO_HEADERS)
+        )
+        self._pending_outputs += 1
 
     def emit_at_once(self, topic: str, key: bytes, value: bytes, *, partition: int) -> None:
         """Produce as soon as the batch is processed, ahead of the transaction."""
@@ -136,7 +138,9 @@ class PartitionLane:
             self.position = self._offset = max(self.position, next_offset)
             self._last_input = time.monotonic()
         self._wake.set()
-        while len(self._outputs) > self._settings.worker_pending_records and not self.closing:
+        if 2 * self.pending > self._settings.worker_pending_records:
+            self._hurry.set()
+        while self.pending > self._settings.worker_pending_records and not self.closing:
             self._drained.clear()
             self._raise_failure()
             await self._drained.wait()
@@ -162,6 +166,7 @@ class PartitionLane:
         """Commit what was processed, then let go of the partition."""
         self.closing = True
         self._wake.set()
+        self._hurry.set()
         self._drained.set()
         if self._task is not None:
             with contextlib.suppress(asyncio.CancelledError, TimeoutError):
@@ -181,8 +186,8 @@ class PartitionLane:
 
     @property
     def pending(self) -> int:
-        """Outputs that were emitted and are in no transaction yet."""
-        return len(self._outputs)
+        """Outputs and changed keys that are in no transaction yet."""
+        return self._pending_outputs + self.shard.dirty
 
     async def _restore(self) -> None:
         committed_only = "read_committed" if self._settings.kafka_transactions else None
@@ -206,6 +211,7 @@ class PartitionLane:
         try:
             while self._failure is None and not (self.closing and not self._pending()):
                 await self._wake.wait()
+                await self._pace()
                 self._wake.clear()
                 if self._pending() and self._failure is None:
                     await self._commit()
@@ -217,43 +223,44 @@ class PartitionLane:
         except Exception as fault:  # noqa: BLE001 - whatever it is, nothing may be committed past it
             await self.fail(fault)
 
+    async def _pace(self) -> None:
+        # Under load a key that changes again within the interval is written once for all.
+        self._hurry.clear()
+        left_s = self._committed_at_s + self._commit_every_s - time.monotonic()
+        if left_s > 0 and not self.closing:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), left_s)
+        self._committed_at_s = time.monotonic()
+
     def _pending(self) -> bool:
-        return bool(self._outputs or self._acks or self._offset is not None or self.shard.dirty)
+        return bool(self.pending or self._acks or self._offset is not None)
 
     async def _commit(self) -> None:
-        outputs, self._outputs = self._outputs, []
+        outputs, self._outputs, self._pending_outputs = self._outputs, {}, 0
         acks, self._acks = self._acks, []
         offset, self._offset = self._offset, None
-        name, partition = self.shard.name, self.partition
-        state = self.shard.take_dirty()
+        state = self.shard.begin_commit()
         for ack in acks:
             await ack
         crash_point("worker.after_touches")
         if self._settings.kafka_transactions:
             await self._producer.begin_transaction()
-        await self._send(outputs)
+        await asyncio.gather(
+            *(send_all(self._producer, *to, records) for to, records in outputs.items())
+        )
         crash_point("worker.after_outputs")
-        changelog: list[Output] = [(name, partition, key, value, ()) for key, value in state]
-        behind = await send_all(self._producer, name, partition, changelog)
+        changelog = ((key, value, _NO_HEADERS) for key, value in state.items())
+        behind = await send_all(self._producer, self.shard.name, self.partition, changelog)
         crash_point("worker.after_state")
         if self._settings.kafka_transactions:
             if offset is not None:
-                at = {TopicPartition(self.topic, partition): offset}
+                at = {TopicPartition(self.topic, self.partition): offset}
                 await self._producer.send_offsets_to_transaction(at, self._group)
             await self._producer.commit_transaction()
         elif offset is not None:
             await self._commit_offset(offset)
         crash_point("worker.after_commit")
-        if state:
-            self.shard.committed(state, behind)
-
-    async def _send(self, outputs: Sequence[Output]) -> None:
-        by_partition: dict[tuple[str, int], list[Output]] = {}
-        for output in outputs:
-            by_partition.setdefault(output[:2], []).append(output)
-        await asyncio.gather(
-            *(send_all(self._producer, *tp, found) for tp, found in by_partition.items())
-        )
+        self.shard.end_commit(behind)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

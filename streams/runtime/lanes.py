@@ -41,11 +41,13 @@ class Lanes:
         source: Topic,
         state: Topic,
         outputs: Sequence[str],
+        commit_every_s: float,
         touches: AIOKafkaProducer,
         on_failure: Callable[[BaseException], Awaitable[None]],
     ) -> None:
         self._app, self._settings, self._touches = app, settings, touches
         self._source, self._outputs = source, outputs
+        self._commit_every_s = commit_every_s
         self._on_failure = on_failure
         self._lanes: dict[int, PartitionLane] = {}
         self._generations: dict[int, int] = {}
@@ -161,6 +163,7 @@ class Lanes:
             partition=tp.partition,
             shard=shard,
             outputs=self._outputs,
+            commit_every_s=self._commit_every_s,
             touches=self._touches,
             commit_offset=commit_offset,
             on_failure=self._on_failure,

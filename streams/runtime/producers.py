@@ -15,7 +15,8 @@ BATCH_BYTES: Final = 512 * 1024
 # Above the topics' max.message.bytes nothing is accepted anyway.
 REQUEST_BYTES: Final = 4 * 1024 * 1024
 
-Output = tuple[str, int, bytes | None, bytes, tuple[tuple[str, bytes], ...]]
+# Key, value, headers of a record whose topic and partition are known.
+Unaddressed = tuple[bytes | None, bytes, list[tuple[str, bytes]]]
 
 
 @lru_cache(maxsize=100_000)
@@ -40,7 +41,7 @@ def new_producer(settings: Settings, *, transactional_id: str | None) -> AIOKafk
 
 
 async def send_all(
-    producer: AIOKafkaProducer, topic: str, partition: int, outputs: Iterable[Output]
+    producer: AIOKafkaProducer, topic: str, partition: int, records: Iterable[Unaddressed]
 ) -> int:
     """Send records of one partition by the batch builder; returns the offset behind the last.
 
@@ -48,18 +49,18 @@ async def send_all(
     topic takes no record of that size, and aiokafka's errors.
     """
     futures = []
-    behind = -1
     batch = producer.create_batch()
-    for _, _, key, value, headers in outputs:
-        appended = batch.append(key=key, value=value, timestamp=None, headers=list(headers))
-        if appended is None:
+    append = batch.append
+    for key, value, headers in records:
+        if append(key=key, value=value, timestamp=None, headers=headers) is None:
             count = batch.record_count()
             futures.append((count, await producer.send_batch(batch, topic, partition=partition)))
             batch = producer.create_batch()
-            batch.append(key=key, value=value, timestamp=None, headers=list(headers))
-    if batch.record_count():
-        count = batch.record_count()
+            append = batch.append
+            append(key=key, value=value, timestamp=None, headers=headers)
+    if count := batch.record_count():
         futures.append((count, await producer.send_batch(batch, topic, partition=partition)))
+    behind = -1
     try:
         for count, future in futures:
             behind = (await future).offset + count

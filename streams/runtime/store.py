@@ -5,13 +5,13 @@ them; so whatever was not committed when a process ended is not in it.
 """
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 from schemas.errors import PartMissing
 
-Entry = tuple[bytes, bytes | None]
+Changes = Mapping[bytes, bytes | None] | Mapping[bytes, bytes]
 
 
 class Store(Protocol):
@@ -22,7 +22,7 @@ class Store(Protocol):
     def get(self, key: bytes) -> bytes | None:
         """Return a key's value."""
 
-    def apply(self, entries: Iterable[Entry], position: int) -> None:
+    def apply(self, changes: Changes, position: int) -> None:
         """Set values (``None`` deletes) and the position, both or neither."""
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
@@ -45,14 +45,12 @@ class MemoryStore:
         self._values: dict[bytes, bytes] = {}
         self.get = self._values.get
 
-    def apply(self, entries: Iterable[Entry], position: int) -> None:
+    def apply(self, changes: Changes, position: int) -> None:
         """Set values and the position."""
         values = self._values
-        for key, value in entries:
-            if value is None:
-                values.pop(key, None)
-            else:
-                values[key] = value
+        values.update(changes)  # type: ignore[arg-type] # a delete is taken out again below
+        for key in [key for key, value in changes.items() if value is None]:
+            del values[key]
         self.position = position
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
@@ -104,11 +102,10 @@ class RocksStore:
         value: bytes | None = self._db.get(key)
         return value
 
-    def apply(self, entries: Iterable[Entry], position: int) -> None:
+    def apply(self, changes: Changes, position: int) -> None:
         """Set values and the position in one atomic write."""
-        latest = dict(entries)
         batch = self._batch(raw_mode=True)
-        for key, value in latest.items():
+        for key, value in changes.items():
             there = key in self._db
             if value is None:
                 batch.delete(key)

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, ConfigInvalid
-from streams.runtime.store import Entry, Store
+from streams.runtime.store import Store
 
 log = structlog.get_logger()
 
@@ -50,23 +50,34 @@ class Shard:
 
     def __init__(self, name: str, partition: int, store: Store) -> None:
         self.name, self.partition, self.store = name, partition, store
-        self._open: dict[bytes, bytes] = {}  # newer than the store's, not committed yet
-        self._dirty: set[bytes] = set()
+        self._dirty: dict[bytes, bytes] = {}  # since the last commit began
+        self._committing: dict[bytes, bytes] = {}
+        self._stored = store.get
         self._heap: list[tuple[int, bytes]] = []
+        self._newest_offset = -1
 
     def _value(self, key: bytes) -> bytes | None:
-        value = self._open.get(key)
-        return self.store.get(key) if value is None else value
+        value = self._dirty.get(key)
+        if value is None:
+            value = self._committing.get(key)
+            if value is None:
+                value = self._stored(key)
+        return value
 
-    def get(self, key: bytes) -> bytes | None:
+    def get(self, key: bytes, /) -> bytes | None:
         """Return the packed state of a key."""
         value = self._value(key)
         return None if value is None else value[HEADER_BYTES:]
 
-    def offset(self, key: bytes) -> int:
+    def offset(self, key: bytes, /) -> int:
         """Return the offset of the last record applied to a key, -1 if none."""
         value = self._value(key)
         return -1 if value is None else offset_of(value)
+
+    def applied(self, key: bytes, offset: int, /) -> bool:
+        """Tell whether a key's state has the record of this offset in it already."""
+        # Beyond what was restored, the lane hands over each record once: no look-up.
+        return offset <= self._newest_offset and offset <= self.offset(key)
 
     def put(self, key: bytes, packed: bytes, *, offset: int, timer_ms: int | None) -> None:
         """Set a key's state and mark it dirty."""
@@ -74,8 +85,7 @@ class Shard:
             held = self._value(key)
             if held is None or timer_of(held) != timer_ms:
                 heapq.heappush(self._heap, (timer_ms, key))
-        self._open[key] = pack_value(packed, offset=offset, timer_ms=timer_ms)
-        self._dirty.add(key)
+        self._dirty[key] = pack_value(packed, offset=offset, timer_ms=timer_ms)
 
     @property
     def timers(self) -> int:
@@ -83,22 +93,20 @@ class Shard:
         return len(self._heap)
 
     @property
-    def dirty(self) -> bool:
-        """Tell whether a key changed since ``take_dirty``."""
-        return bool(self._dirty)
+    def dirty(self) -> int:
+        """How many keys changed since the last commit began."""
+        return len(self._dirty)
 
-    def take_dirty(self) -> list[tuple[bytes, bytes]]:
+    def begin_commit(self) -> dict[bytes, bytes]:
         """Return the keys that changed since the last call, with their whole values."""
-        taken = [(key, self._open[key]) for key in self._dirty]
-        self._dirty.clear()
-        return taken
+        self._committing, self._dirty = self._dirty, {}
+        return self._committing
 
-    def committed(self, entries: list[tuple[bytes, bytes]], position: int) -> None:
-        """Move committed values to the store; *position* is behind them in the changelog."""
-        self.store.apply(entries, position)
-        for key, value in entries:
-            if self._open.get(key) is value:
-                del self._open[key]
+    def end_commit(self, position: int) -> None:
+        """Move what was committed to the store; *position* is behind it in the changelog."""
+        if self._committing:
+            self.store.apply(self._committing, position)
+            self._committing = {}
 
     def due(self, now_ms: int, limit: int) -> Iterator[bytes]:
         """Yield up to *limit* keys whose timer is due; a moved timer is passed over."""
@@ -120,15 +128,17 @@ class Shard:
                 if held is not None and offset_of(held) > offset_of(value):
                     continue
             latest[key] = value
-        entries: Iterable[Entry] = latest.items()
-        self.store.apply(entries, position)
+        self.store.apply(latest, position)
 
     def loaded(self) -> None:
         """Drop what was never committed and build the heap of timers."""
-        self._open.clear()
-        self._dirty.clear()
-        timers = ((timer_of(value), key) for key, value in self.store.items())
-        self._heap = [entry for entry in timers if entry[0] != NO_TIMER]
+        self._dirty, self._committing = {}, {}
+        self._heap, self._newest_offset = [], -1
+        for key, value in self.store.items():
+            _, offset, timer_ms = _HEADER.unpack_from(value)
+            self._newest_offset = max(self._newest_offset, offset)
+            if timer_ms != NO_TIMER:
+                self._heap.append((timer_ms, key))
         heapq.heapify(self._heap)
 
     def _check_version(self, value: bytes) -> None:

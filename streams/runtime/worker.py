@@ -26,6 +26,8 @@ class Agent:
     """One agent: the topic it reads, where its state lives, what it does with a batch.
 
     ``outputs`` are the topics to which it emits by key, without naming a partition;
+    ``commit_every_s`` is the least time between two transactions of a partition: an agent
+    whose output others wait for takes 0, one that changes much state gains by more.
     ``wake`` is called with a lane, a key and the lane's time when the key's timer is due.
     """
 
@@ -35,6 +37,7 @@ class Agent:
     process: Process
     outputs: tuple[str, ...] = ()
     wake: Wake | None = None
+    commit_every_s: float = 0.2
 
 
 class _App(faust.App):
@@ -113,6 +116,7 @@ class FaustWorker:
                 source=agent.source,
                 state=agent.state,
                 outputs=agent.outputs,
+                commit_every_s=agent.commit_every_s,
                 touches=self._touches,
                 on_failure=self._fail,
             )
