@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from schemas.errors import PartMissing
@@ -104,10 +105,7 @@ async def read_topic(settings: Settings, topic: Topic) -> AsyncIterator[Any]:
     )
     try:
         await start(consumer, settings)
-        partitions = consumer.partitions_for_topic(topic.name)
-        if not partitions:
-            raise PartMissing("kafka", f"no topic {topic.name}", remedy="run `siyu migrate`")
-        tps = [TopicPartition(topic.name, partition) for partition in sorted(partitions)]
+        tps = await partitions_of(settings, [topic.name])
         consumer.assign(tps)
         ends = await consumer.end_offsets(tps)
         await consumer.seek_to_beginning(*tps)
@@ -123,13 +121,28 @@ async def read_topic(settings: Settings, topic: Topic) -> AsyncIterator[Any]:
         await consumer.stop()
 
 
+async def partitions_of(settings: Settings, topics: list[str]) -> list[TopicPartition]:
+    """Return the partitions of topics; raises ``PartMissing`` if one is not there."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    try:
+        await start(admin, settings)
+        described = await admin.describe_topics(topics)
+    finally:
+        await admin.close()
+    tps = [
+        TopicPartition(found["topic"], partition["partition"])
+        for found in described
+        for partition in found["partitions"]
+    ]
+    for missing in set(topics) - {tp.topic for tp in tps}:
+        raise PartMissing("kafka", f"no topic {missing}", remedy="run `siyu migrate`")
+    return sorted(tps)
+
+
 async def start(client: Any, settings: Settings) -> None:  # noqa: ANN401 - aiokafka is untyped
     """Start a client of the broker; raises ``PartMissing`` where it does not answer."""
     try:
         await client.start()
-        # A producer or consumer without a subscription knows no topics until it asks.
-        if hasattr(client, "topics"):
-            await client.topics()
     except (KafkaConnectionError, KafkaError) as down:
         raise PartMissing(
             "kafka",

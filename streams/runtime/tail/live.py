@@ -4,11 +4,10 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer
 
-from schemas.errors import PartMissing
 from schemas.settings import Settings
-from streams.runtime.rejected.log import start
+from streams.runtime.rejected.log import partitions_of, start
 from streams.runtime.tail.follow import DECODERS, Follower, Wanted
 
 _POLL_MS: Final = 200
@@ -28,7 +27,7 @@ async def follow(
     )
     try:
         await start(consumer, settings)
-        await _seek(consumer, ago_ms)
+        await _seek(settings, consumer, ago_ms)
         while True:
             found = await consumer.getmany(timeout_ms=_POLL_MS)
             records = [record for batch in found.values() for record in batch]
@@ -41,14 +40,8 @@ async def follow(
         await consumer.stop()
 
 
-async def _seek(consumer: Any, ago_ms: int) -> None:  # noqa: ANN401 - aiokafka is untyped
-    tps = [
-        TopicPartition(topic, partition)
-        for topic in DECODERS
-        for partition in sorted(consumer.partitions_for_topic(topic) or ())
-    ]
-    if not tps:
-        raise PartMissing("kafka", "the topics are not there", remedy="run `siyu migrate`")
+async def _seek(settings: Settings, consumer: Any, ago_ms: int) -> None:  # noqa: ANN401 - aiokafka is untyped
+    tps = await partitions_of(settings, list(DECODERS))
     consumer.assign(tps)
     await consumer.seek_to_end(*tps)
     if ago_ms:

@@ -1,0 +1,223 @@
+import json
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from schemas import topics
+from schemas.events import Event, decode_event
+from schemas.rejects import Rejected, decode_rejected
+from schemas.settings import Settings
+from schemas.touches import decode_decision, decode_touch
+from streams.runtime.broker import ensure_topics
+from tests.collect_harness import free_port
+from tests.worker_harness import Feed, environment, siyu, unique, until, worker
+
+pytestmark = pytest.mark.integration
+HOUR_MS = 3_600_000
+
+
+@pytest.fixture
+def feed(kafka: str) -> Iterator[Feed]:
+    ensure_topics(Settings(kafka=kafka))
+    made = Feed(kafka)
+    yield made
+    made.close()
+
+
+class Shop:
+    """One event of its own with a plan, a rule on it, and items whose amount is a text."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.event = folder, unique("tea_ordered")
+        # Its own name, and so a fingerprint that no other test has.
+        self.property = unique("amount")
+        self.plan("number")
+        rule = {
+            "id": "thanks", "trigger": {"event": self.event},
+            "steps": [{"send": {"via": ["log"], "template": "t"}}],
+        }  # fmt: skip
+        wait = {
+            "id": "wait", "steps": rule["steps"],
+            "trigger": {"absence": {"after": {"event": self.event}, "within": "3h",
+                                    "none": {"event": "order_paid"}}},
+        }  # fmt: skip
+        (folder / "rules.yaml").write_text(json.dumps({"rules": [rule, wait]}))
+
+    def plan(self, amount: str) -> None:
+        event = {"properties": {self.property: {"type": amount, "required": True}}}
+        (self.folder / "plan.yaml").write_text(json.dumps({"events": {self.event: event}}))
+
+    def items(self, count: int) -> list[dict[str, Any]]:
+        """Return items; every other one has no message id of its own."""
+        found = []
+        for n in range(count):
+            item = {"userId": f"{self.event}-{n % 40}", "event": self.event, "type": "track",
+                    "properties": {self.property: "9.5", "n": n}}  # fmt: skip
+            found.append(item if n % 2 else item | {"messageId": f"{self.event}-{n}"})
+        return found
+
+    def rejects(self, feed: Feed) -> list[Rejected]:
+        found = [decode_rejected(value) for value in feed.read(topics.REJECTED)]
+        return [one for one in found if self.event.encode() in one.body]
+
+    def events(self, feed: Feed) -> list[Event]:
+        found = [decode_event(value) for value in feed.read(topics.EVENTS)]
+        return [one for one in found if one.event == self.event]
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    return Shop(tmp_path)
+
+
+def told(env: dict[str, str], *words: str) -> dict[str, Any]:
+    ended = siyu(env, "rejected", *words, "--json")
+    assert ended.returncode == 0, ended.stderr
+    answer: dict[str, Any] = json.loads(ended.stdout)
+    return answer
+
+
+def test_a_redrive_killed_at_every_step_sends_each_item_once_and_touches_nobody(
+    kafka: str, feed: Feed, shop: Shop, tmp_path: Path
+) -> None:
+    env, log, count = environment(kafka, tmp_path), tmp_path / "log", 450
+    long_ago_ms = time.time_ns() // 1_000_000 - 2 * HOUR_MS
+    feed.send(shop.items(count), account=shop.event, received_at_ms=long_ago_ms)
+    with worker(env, log):
+        until(lambda: len(shop.rejects(feed)) == count, "all are rejected")
+        group = next(g for g in told(env, "list")["groups"] if shop.event in g["accounts"])
+        assert (group["reason"], group["count"], group["redriven"]) == ("bad_property", count, 0)
+        fingerprint = group["fingerprint"]
+        assert told(env, "redrive", fingerprint, "--dry-run")["recovery_rate"] == 0.0
+    shop.plan("string")
+    dry = told(env, "redrive", fingerprint, "--dry-run")
+    assert (dry["recovers"], dry["recovery_rate"], dry["sent"]) == (count, 1.0, 0)
+    for point in ("redrive.after_send:2", "redrive.before_commit:2", "redrive.after_commit"):
+        ended = siyu({**env, "SIYU_CRASH_AT": point}, "rejected", "redrive", fingerprint)
+        assert ended.returncode == -9, point
+    rest = told(env, "redrive", fingerprint)
+    assert rest["already_redriven"] + rest["sent"] == count
+    again = told(env, "redrive", fingerprint)
+    assert (again["already_redriven"], again["sent"]) == (count, 0)
+    with worker(env, log):
+        until(feed.drained, "the worker has read all")
+        events = until(lambda: shop.events(feed), "the events are there")
+    assert sorted(event.properties["n"] for event in events) == list(range(count))
+    assert {event.received_at_ms for event in events} == {long_ago_ms}
+    assert all("redriven" in event.marks for event in events)
+    assert len(shop.rejects(feed)) == count
+    until(lambda: len(_decisions(feed, shop)) == 2 * count, "each rule has decided")
+    assert {(d.outcome, d.reason) for d in _decisions(feed, shop)} == {("suppressed", "redriven")}
+    touched = [decode_touch(value).user for value in feed.read(topics.TOUCHES)]
+    assert not [user for user in touched if shop.event in user]
+
+
+def _decisions(feed: Feed, shop: Shop) -> list[Any]:
+    found = [decode_decision(value) for value in feed.read(topics.DECISIONS)]
+    return [one for one in found if shop.event in one.user]
+
+
+def test_what_is_rejected_again_is_a_reject_of_its_own_that_names_the_first(
+    kafka: str, feed: Feed, shop: Shop, tmp_path: Path
+) -> None:
+    env = environment(kafka, tmp_path)
+    feed.send(shop.items(3), account=shop.event)
+    with worker(env, tmp_path / "log"):
+        until(lambda: len(shop.rejects(feed)) == 3, "all are rejected")
+        group = next(g for g in told(env, "list")["groups"] if shop.event in g["accounts"])
+        fingerprint = group["fingerprint"]
+        first = {one["id"] for one in told(env, "show", fingerprint)["rejects"]}
+        assert told(env, "redrive", fingerprint)["sent"] == 0
+        assert told(env, "redrive", fingerprint, "--force")["sent"] == 3
+        until(lambda: len(shop.rejects(feed)) == 6, "all are rejected again")
+        shown = told(env, "show", fingerprint, "--limit", "9")["rejects"]
+        assert {one["redrive_of"] for one in shown} - {""} == first
+        assert told(env, "redrive", fingerprint, "--force")["sent"] == 3
+        until(lambda: len(shop.rejects(feed)) == 9, "the second ones were sent, the first not")
+
+
+def test_a_plan_that_rejects_everybody_stops_the_worker_and_loses_nothing(
+    kafka: str, feed: Feed, shop: Shop, tmp_path: Path
+) -> None:
+    env, log = environment(kafka, tmp_path), tmp_path / "log"
+    with worker(env, log):
+        until(feed.drained, "what other tests left is out of the way")
+    strict = {**env, "SIYU_REJECT_ALARM": "guard", "SIYU_REJECT_ALARM_ITEMS": "20"}
+    with worker(strict, log) as running:
+        for account in ("one", "two"):
+            feed.send(shop.items(200), account=account + shop.event)
+        assert until(running.poll, "the worker ended") == 1
+    assert "mend the tracking plan" in log.read_text()
+    shop.plan("string")
+    with worker(strict, log):
+        until(feed.drained, "the worker has read all")
+    # The second account's items are twins of the first's.
+    accepted, rejected = shop.events(feed), shop.rejects(feed)
+    assert len(accepted) + len(rejected) == 400
+    assert len(accepted) > 0
+    reasons = {one.reason for one in rejected}
+    assert reasons <= {"duplicate_message_id", "bad_property"}
+
+
+def test_the_worker_tells_its_figures_and_health(
+    kafka: str, feed: Feed, shop: Shop, tmp_path: Path
+) -> None:
+    port = free_port()
+    env = environment(kafka, tmp_path, SIYU_WORKER_METRICS_PORT=str(port))
+
+    def page(path: str) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+
+    def serves(path: str) -> bool:
+        try:
+            return bool(page(path))
+        except (urllib.error.URLError, ConnectionError):
+            return False
+
+    with worker(env, tmp_path / "log"):
+        until(lambda: serves("/healthz"), "it serves")
+        until(lambda: serves("/readyz"), "all lanes are open")
+        feed.send(shop.items(5), account=shop.event)
+        until(lambda: f'siyu_worker_reject_ratio{{account="{shop.event}"}} 1.0' in page("/metrics"),
+              "the ratio is told")  # fmt: skip
+        text = page("/metrics")
+        assert 'siyu_worker_rejects_total{reason="bad_property",stage="validate"}' in text
+        assert 'siyu_worker_commit_seconds_count{agent="ingest"}' in text
+        for name in ("batches_total", "lag_records", "pending_records", "timers"):
+            assert f'siyu_worker_{name}{{agent="engage"' in text, name
+
+
+def test_a_tail_shows_what_arrives_and_what_became_of_it(
+    kafka: str, feed: Feed, shop: Shop, tmp_path: Path
+) -> None:
+    env = environment(kafka, tmp_path)
+    user = unique("tailed")
+    good = {"userId": user, "event": shop.event, "properties": {shop.property: 9}}
+    feed.send([good, {**good, "properties": {}}], account=shop.event)
+    with worker(env, tmp_path / "log"):
+        until(lambda: len(shop.events(feed)) == 1, "the event is there")
+        until(lambda: any(user in decode_touch(v).user for v in feed.read(topics.TOUCHES)), "touch")
+        until(lambda: any(user in d.user for d in _decisions_of(feed, user)), "decision")
+
+    def tail(*words: str) -> list[dict[str, Any]]:
+        ended = siyu(env, "tail", "--since", "10m", "--json", *words)
+        return [json.loads(line) for line in ended.stdout.splitlines()]
+
+    of_user = tail("--user", user, "--limit", "4")
+    assert sorted(line["topic"] for line in of_user) == [
+        "decisions", "events", "events.rejected", "touches",
+    ]  # fmt: skip
+    of_event = tail("--event", shop.event, "--limit", "4")
+    assert {line["topic"] for line in of_event} == {line["topic"] for line in of_user}
+    rejected = tail("--user", user, "--rejected", "--limit", "1")
+    assert [line["reason"] for line in rejected] == ["bad_property"]
+
+
+def _decisions_of(feed: Feed, user: str) -> list[Any]:
+    return [d for d in map(decode_decision, feed.read(topics.DECISIONS)) if user in d.user]
