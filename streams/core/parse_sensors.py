@@ -80,6 +80,8 @@ _CONTEXT: Final = {
     "$share_url_path": ("share", "path"),
     "$share_method": ("share", "method"),
 }
+# What the SDKs write where they have no value; a share depth of -1 is one of them.
+_ABSENT: Final = ("", None, "取值异常", "未取到值", "-1", -1)
 _PROPERTIES: Final = {
     "$url_path": "path",
     "$element_content": "element",
@@ -191,7 +193,7 @@ def _context(item: SensorsItem, given: dict[str, Any]) -> dict[str, Any]:
             value = source.pop(key)
             # A sharer who is known by phone alone is not worth a plain phone here.
             plain = field == "from" and _SPELT.fullmatch(str(value))
-            if value not in ("", None) and not plain:
+            if value not in _ABSENT and not plain:
                 context.setdefault(section, {})[field] = value
     if item.project:
         context["project"] = item.project

@@ -226,6 +226,21 @@ def bench_restore(
     _print_bench(restore.run(users=users, rounds=rounds, quiet=as_json), as_json=as_json)
 
 
+@bench.command("collect")
+def bench_collect(
+    *,
+    events: Annotated[int, typer.Option(min=10_000, help="In batches of 100; a tenth singly.")] = (
+        100_000
+    ),
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Send batches of 1 and 100 to the edge and to a bare handler, in alternating rounds."""
+    with _benchmarks():
+        from benchmarks import collect as collect_bench
+    _print_bench(collect_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
+
+
 @contextmanager
 def _benchmarks() -> Iterator[None]:
     try:
