@@ -55,16 +55,24 @@ class Follower:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._messages, self._touches, self._users = _Recent(), _Recent(), _Recent()
+        self._held: dict[str, list[dict[str, Any]]] = {}
 
-    def line(self, topic: str, value: bytes, logged_ms: int) -> dict[str, Any] | None:
-        """Return the record as JSON has it, ``None`` if nobody asked for it."""
+    def lines(self, topic: str, value: bytes, logged_ms: int) -> list[dict[str, Any]]:
+        """Return what a record gives to show, as JSON has it; nothing if nobody asked for it."""
         try:
             record = DECODERS[topic](value)
         except msgspec.MsgspecError:
-            return None
-        if not self._is_wanted(record):
-            return None
-        return {"topic": topic, "logged_at_ms": logged_ms, **_told(record)}
+            return []
+        line = {"topic": topic, "logged_at_ms": logged_ms, **_told(record)}
+        if self._is_wanted(record):
+            held = self._held.pop(record.touch_id, []) if isinstance(record, Decision) else []
+            return [line, *held]
+        if isinstance(record, Touch) and record.user in self._users:
+            # It goes out ahead of the transaction of its decision, which tells whose it is.
+            self._held.setdefault(_stem(record.touch_id), []).append(line)
+            while len(self._held) > _REMEMBERED:
+                del self._held[next(iter(self._held))]
+        return []
 
     def _is_wanted(self, record: Any) -> bool:  # noqa: ANN401 - one of six contracts
         wanted = self._wanted
@@ -87,10 +95,7 @@ class Follower:
                 return False
             self._touches.add(record.touch_id)
             return True
-        # The touches of later steps append -1, -2 to the id that the decision names; a touch
-        # goes out ahead of its decision's transaction, so that its user must do.
-        known = record.touch_id.partition("-")[0] in self._touches
-        return known or (isinstance(record, Touch) and record.user in self._users)
+        return _stem(record.touch_id) in self._touches
 
     def _event_matches(self, event: Event) -> bool:
         wanted = self._wanted
@@ -123,6 +128,11 @@ class _Recent:
 
     def __contains__(self, one: str) -> bool:
         return one in self._ids
+
+
+def _stem(touch_id: str) -> str:
+    """Return the id that the decision names: the touches of later steps append -1, -2 to it."""
+    return touch_id.partition("-")[0]
 
 
 def _reject_matches(record: Rejected, wanted: Wanted) -> bool:

@@ -33,8 +33,7 @@ async def follow(
             records = [record for batch in found.values() for record in batch]
             # Partitions come one after the other: this is nearer to what happened.
             for record in sorted(records, key=lambda one: (one.timestamp, _rank(one.topic))):
-                line = follower.line(record.topic, record.value or b"", record.timestamp)
-                if line is not None:
+                for line in follower.lines(record.topic, record.value or b"", record.timestamp):
                     yield line
     finally:
         await consumer.stop()
