@@ -212,7 +212,7 @@ def _properties(message: WeChatMessage, fields: dict[str, Any]) -> dict[str, Any
 
 
 def _location(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the position as numbers; what is none stays for the catalogue to refuse."""
+    """Return the position as numbers; what is none stays for the plan to refuse."""
     found: dict[str, Any] = {}
     names = {"Latitude": "latitude", "Longitude": "longitude", "Precision": "precision_m"}
     for theirs, ours in names.items():
