@@ -43,6 +43,7 @@ wechat:
     aes_keys: [{NEW_AES}, {OLD_AES}]
     replies: [{{keyword: 优惠, match: contains, text: 券在这里}}]
   wxsealed: {{name: sealed, token: {TOKEN}, aes_keys: [{NEW_AES}], aes_only: true}}
+strangers: {{per_s: 1000000, burst: 1000000}}
 wecom:
   {CORPID}: {{name: company, token: {TOKEN}, aes_keys: [{NEW_AES}]}}
 """

@@ -18,6 +18,13 @@ from deploy.local.stack import StackInfo
 TopicFactory = Callable[..., str]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add our options."""
+    parser.addoption(
+        "--bodies", type=int, default=20_000, help="bad bodies that the fuzzer sends to the doors"
+    )
+
+
 @pytest.fixture(scope="session")
 def home() -> Iterator[Path]:
     """A home folder of this session alone: `siyu up` of the developer is left in peace."""
