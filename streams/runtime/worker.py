@@ -1,6 +1,7 @@
 """A Faust app whose agents run on lanes: what the worker, the tests and the benches share."""
 
 import asyncio
+import gc
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from faust.types import TP
 from schemas.errors import PartMissing, SiyuError
 from schemas.settings import Settings
 from schemas.topics import Topic
+from sinks.offsets import mend_offset_fetch
 from streams.runtime.lanes import Lanes, Process, Wake
 from streams.runtime.producers import new_producer
 from streams.runtime.status import StatusPage
@@ -54,6 +56,7 @@ class FaustWorker:
     """Runs agents as one member of a consumer group; ``failure`` is the fault that ended it."""
 
     def __init__(self, settings: Settings, group: str, agents: Sequence[Agent]) -> None:
+        mend_offset_fetch()
         self.settings, self.agents = settings, agents
         self.failure: BaseException | None = None
         self.status: StatusPage | None = None
@@ -68,6 +71,7 @@ class FaustWorker:
 
     def run(self) -> None:
         """Work until SIGTERM or SIGINT; raises what ended the worker, if a fault did."""
+        _tune_collector()
         worker = faust.Worker(
             self.app, loglevel="INFO", quiet=True, redirect_stdouts=False, override_logging=False
         )
@@ -144,6 +148,14 @@ class FaustWorker:
         self.failure = failure
         log.error("worker stops", problem=str(failure), exc_info=not isinstance(failure, SiyuError))
         await self.app.crash(failure)
+
+
+def _tune_collector() -> None:
+    # A batch makes thousands of objects that live as long as it does. With the default
+    # threshold of 700 each batch sets off full collections: measured twice the CPU.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 def _new_app(settings: Settings, group: str, topics: frozenset[str]) -> _App:
