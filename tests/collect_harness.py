@@ -168,9 +168,9 @@ class Stored:
 
 
 class Tap:
-    """Reads what came to both topics since it was made, or since its last look."""
+    """Reads what came to both topics since it was made (or from their start), look by look."""
 
-    def __init__(self, kafka: str) -> None:
+    def __init__(self, kafka: str, *, from_start: bool = False) -> None:
         self._consumer = KafkaConsumer(
             bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest"
         )
@@ -180,7 +180,10 @@ class Tap:
             for number in sorted(self._consumer.partitions_for_topic(topic.name) or ())
         ]
         self._consumer.assign(self._places)
-        self._consumer.seek_to_end()
+        if from_start:
+            self._consumer.seek_to_beginning()
+        else:
+            self._consumer.seek_to_end()
         for place in self._places:
             self._consumer.position(place)
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import math
+import os
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
 from typing import Final
@@ -56,7 +56,7 @@ class Edge:
         answer = refuse or self.answer
 
         async def handle(request: web.Request) -> web.Response:
-            arrival = Arrival(time.time_ns() // 1_000_000, uuid.uuid4().hex)
+            arrival = Arrival(time.time_ns() // 1_000_000, os.urandom(16).hex())
             self._requests += 1
             in_flight.inc()
             done: web.Response | Refusal
