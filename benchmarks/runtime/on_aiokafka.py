@@ -12,7 +12,7 @@ async def main() -> None:
     """Run until the last event."""
     run = Run.from_argv()
     meter = Meter(run.events)
-    validate = job.VALIDATE[run.validate]
+    validate, fold = job.VALIDATE[run.validate], job.fold
     states: dict[bytes, job.State] = {}
     async with (
         AIOKafkaProducer(bootstrap_servers=run.kafka, acks="all") as producer,
@@ -27,7 +27,7 @@ async def main() -> None:
             for records in (await consumer.getmany(timeout_ms=200)).values():
                 for record in records:
                     event = validate(record.value)
-                    state, touch = job.fold(states.get(record.key, job.FRESH), event)
+                    state, touch = fold(states.get(record.key, job.FRESH), event)
                     states[record.key] = state
                     if touch is not None:
                         value = job.encode_touch(touch)

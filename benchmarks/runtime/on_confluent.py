@@ -10,7 +10,7 @@ def main() -> None:
     """Run until the last event."""
     run = Run.from_argv()
     meter = Meter(run.events)
-    validate = job.VALIDATE[run.validate]
+    validate, fold = job.VALIDATE[run.validate], job.fold
     states: dict[bytes, job.State] = {}
     producer = Producer({"bootstrap.servers": run.kafka})
     consumer = Consumer(
@@ -27,7 +27,7 @@ def main() -> None:
             if message.error():
                 raise RuntimeError(str(message.error()))
             key = message.key()
-            state, touch = job.fold(states.get(key, job.FRESH), validate(message.value()))
+            state, touch = fold(states.get(key, job.FRESH), validate(message.value()))
             states[key] = state
             if touch is not None:
                 producer.produce(run.touches, key=key, value=job.encode_touch(touch))

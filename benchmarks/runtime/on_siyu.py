@@ -17,15 +17,17 @@ def main() -> int:
     log.configure(json_lines=False)
     run = Run.from_argv()
     meter = Meter(run.events)
-    validate = job.VALIDATE[run.validate]
+    validate, fold = job.VALIDATE[run.validate], job.fold
+    pack, unpack = job.pack, job.unpack
 
     def process(lane: Lane, batch: Batch) -> None:
+        get, put, applied = lane.get, lane.put, lane.applied
         for record in batch.records:
             key = record.key or b""
-            if lane.applied(key, record.offset):
+            if applied(key, record.offset):
                 continue
-            state, touch = job.fold(job.unpack(lane.get(key)), validate(record.value or b""))
-            lane.put(key, job.pack(state), offset=record.offset)
+            state, touch = fold(unpack(get(key)), validate(record.value or b""))
+            put(key, pack(state), offset=record.offset)
             if touch is not None:
                 value = job.encode_touch(touch)
                 lane.emit_at_once(run.touches, key, value, partition=lane.partition)
