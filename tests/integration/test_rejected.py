@@ -3,10 +3,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from clickhouse_driver import Client
 
 from schemas import topics
 from schemas.events import Event, decode_event
@@ -128,7 +130,7 @@ def _decisions(feed: Feed, shop: Shop) -> list[Any]:
 
 
 def test_what_is_rejected_again_is_a_reject_of_its_own_that_names_the_first(
-    kafka: str, feed: Feed, shop: Shop, tmp_path: Path
+    kafka: str, clickhouse_url: str, feed: Feed, shop: Shop, tmp_path: Path
 ) -> None:
     env = environment(kafka, tmp_path)
     feed.send(shop.items(3), account=shop.event)
@@ -144,6 +146,39 @@ def test_what_is_rejected_again_is_a_reject_of_its_own_that_names_the_first(
         assert {one["redrive_of"] for one in shown} - {""} == first
         assert told(env, "redrive", fingerprint, "--force")["sent"] == 3
         until(lambda: len(shop.rejects(feed)) == 9, "the second ones were sent, the first not")
+    landed = siyu({**env, "SIYU_CLICKHOUSE": clickhouse_url}, "migrate")
+    assert landed.returncode == 0, landed.stderr
+    landed = siyu({**env, "SIYU_CLICKHOUSE": clickhouse_url}, "land", "--once")
+    assert landed.returncode == 0, landed.stderr
+    with Client.from_url(clickhouse_url) as clickhouse:
+        linked = clickhouse.execute(
+            "SELECT redrive_of FROM rejects WHERE fingerprint = %(one)s AND redrive_of != ''",
+            {"one": fingerprint},
+        )
+    assert len(linked) == 6
+    assert first < {row[0] for row in linked}
+
+
+def test_two_redrives_at_a_time_send_each_item_once(
+    kafka: str, feed: Feed, shop: Shop, tmp_path: Path
+) -> None:
+    env, count = environment(kafka, tmp_path), 2000
+    feed.send(shop.items(count), account=shop.event)
+    with worker(env, tmp_path / "log"):
+        until(lambda: len(shop.rejects(feed)) == count, "all are rejected")
+        shop.plan("string")
+    with ThreadPoolExecutor() as pool:
+        runs = [
+            pool.submit(siyu, env, "rejected", "redrive", "--reason", "bad_property")
+            for _ in range(2)
+        ]
+        ended = [run.result() for run in runs]
+    assert {one.returncode for one in ended} <= {0, 1}, ended
+    assert any(one.returncode == 0 for one in ended), ended
+    rest = told(env, "redrive", "--reason", "bad_property")
+    raw = [body for body in feed.read(topics.RAW) if shop.event.encode() in body]
+    assert len(raw) == 2 * count
+    assert rest["sent"] == 0
 
 
 def test_a_plan_that_rejects_everybody_stops_the_worker_and_loses_nothing(

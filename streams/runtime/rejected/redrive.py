@@ -13,10 +13,10 @@ from typing import Any, Final
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import ProducerFenced
+from aiokafka.errors import KafkaError, ProducerFenced
 
 from schemas.crash import crash_point
-from schemas.errors import Fenced
+from schemas.errors import BrokerUnavailable, Fenced
 from schemas.events import Event
 from schemas.raw import RawRecord, to_headers
 from schemas.rejects import Redriven, Stage, encode_redriven
@@ -122,6 +122,10 @@ class Sender:
                 await self._send(chunk)
         except ProducerFenced as fenced:
             raise Fenced(TRANSACTIONAL_ID) from fenced
+        except KafkaError as problem:
+            raise BrokerUnavailable(
+                RAW.name, f"nothing of this chunk was sent: {problem!r}"
+            ) from problem
         crash_point("redrive.after_commit")
         return len(chunk)
 
