@@ -58,14 +58,23 @@ def spare() -> Iterator[SpareBroker]:
 @contextmanager
 def _run(kafka: str, folder: Path) -> Iterator[Run]:
     made = Run(kafka, folder)
-    admin = KafkaAdminClient(bootstrap_servers=kafka)
     names = [f"{made.prefix}.{name}" for name in ("in", "out", "touches", "state")]
-    admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
+    with _admin(kafka) as admin:
+        admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names])
     try:
         yield made
     finally:
         made.stop()
-        admin.delete_topics(names)
+        with _admin(kafka) as admin:
+            admin.delete_topics(names)
+
+
+@contextmanager
+def _admin(kafka: str) -> Iterator[KafkaAdminClient]:
+    admin = KafkaAdminClient(bootstrap_servers=kafka)
+    try:
+        yield admin
+    finally:
         admin.close()
 
 
@@ -77,5 +86,6 @@ def run(kafka: str, tmp_path: Path) -> Iterator[Run]:
 
 @pytest.fixture
 def spare_run(spare: SpareBroker, tmp_path: Path) -> Iterator[Run]:
+    spare.start()  # a test that failed may have left it down
     with _run(spare.address, tmp_path) as made:
         yield made

@@ -71,7 +71,7 @@ class Worker:
 
     async def _until(self, found: Any, problem: str) -> Any:  # noqa: ANN401 - whatever was waited for
         deadline_s = time.monotonic() + DEADLINE_S
-        while (value := found()) in (None, False):
+        while (value := found()) is None or value is False:
             assert time.monotonic() < deadline_s, f"{problem}: {self.said()[-2000:]}"
             await asyncio.sleep(0.05)
         return value

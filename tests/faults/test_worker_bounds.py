@@ -62,21 +62,3 @@ def test_a_frozen_broker_is_waited_for_and_nothing_piles_up(
         await run.check()
 
     asyncio.run(scenario())
-
-
-def test_what_is_not_acked_is_not_committed_however_long_it_takes(run: Run) -> None:
-    async def scenario() -> None:
-        # No ack for outputs: the topic wants two replicas in sync, and there is one broker.
-        run.configure("out", min_insync_replicas="2")
-        await run.produce(300)
-        worker = run.start()
-        await worker.assigned()
-        await asyncio.sleep(5)
-        assert set((await run.committed()).values()) == {0}
-        worker.kill()
-        run.configure("out", min_insync_replicas="1")
-        run.start()
-        await run.drained()
-        await run.check()
-
-    asyncio.run(scenario())
