@@ -27,6 +27,7 @@ from sinks.clickhouse.lane import Lane
 from sinks.clickhouse.plan import Plan, from_metadata, to_metadata
 from sinks.clickhouse.tables import BY_TOPIC
 from sinks.clickhouse.writer import Writer
+from sinks.offsets import mend_offset_fetch
 
 log = structlog.get_logger("siyu.land")
 GROUP: Final = "siyu-land"
@@ -226,6 +227,7 @@ def run(settings: Settings, *, once: bool = False) -> None:
     and ClickHouse whenever they are away. Ends by an exception only for a fault that
     waiting does not heal (authorization, say): nothing is lost by starting it again.
     """
+    mend_offset_fetch()
     asyncio.run(_run(settings, once=once))
 
 

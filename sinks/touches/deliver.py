@@ -14,6 +14,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectio
 from schemas import topics
 from schemas.errors import BrokerUnavailable, PartMissing
 from schemas.settings import Settings
+from sinks.offsets import mend_offset_fetch
 from sinks.touches.channels import open_channels
 from sinks.touches.journal import GROUP, CommitOffset
 from sinks.touches.lane import Lane
@@ -26,6 +27,7 @@ _log = structlog.get_logger("siyu.deliver")
 
 def run(settings: Settings) -> None:
     """Deliver until SIGTERM or SIGINT; raises SiyuError where a supervisor must restart."""
+    mend_offset_fetch()
     asyncio.run(_serve(settings))
 
 
