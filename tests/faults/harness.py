@@ -31,12 +31,16 @@ KEYS = 97
 TOUCH_EVERY = 10
 DEADLINE_S = 90.0
 SESSION_S = 3.0
+# A worker ends so rather than go on past a hole; none of its own making may there be.
+LOST_BATCH = "a batch between"
 # Ends that a supervisor answers with a restart: fenced by a successor, broker away.
 RESTARTABLE = (1, 3)
 
 
 class Worker:
-    """One worker process and what it wrote to stderr."""
+    """One worker process and what it wrote to stderr; *buggy* if a fault was sown into it."""
+
+    buggy = False
 
     def __init__(self, argv: list[str], env: dict[str, str], log: Path) -> None:
         self.log = log
@@ -121,7 +125,9 @@ class Run:
             name.upper() if name.startswith("counting_") else f"SIYU_{name.upper()}": value
             for name, value in told.items()
         }
-        return self.launch([str(PROGRAM), self.prefix], env)
+        worker = self.launch([str(PROGRAM), self.prefix], env)
+        worker.buggy = "counting_bug" in told
+        return worker
 
     def launch(self, argv: list[str], env: Mapping[str, str]) -> Worker:
         """Start any Python program as a worker of this run."""
@@ -278,6 +284,8 @@ class Run:
             outputs.append((key, f"{partition}:{offset}:{counts[key]}".encode()))
             if counts[key] % TOUCH_EVERY == 0:
                 touches.add(f"{key.decode()}:{counts[key]}:{offset}".encode())
+        for worker in self.workers:
+            assert worker.buggy or LOST_BATCH not in worker.said(), worker.said()[-2000:]
         await self._settled()
         found = Counter(await self.outputs(woken=False))
         lost, extra = Counter(outputs) - found, found - Counter(outputs)
