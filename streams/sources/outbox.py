@@ -19,6 +19,7 @@ from schemas.errors import BrokerUnavailable
 from streams.sources.doors import Record
 
 _LINGER_S: Final = 0.002
+_BELIEVED_S: Final = 30.0
 Fatal = Callable[[Exception], None]
 
 
@@ -59,6 +60,8 @@ class Outbox:
     def __init__(self, producer: AIOKafkaProducer, fatal: Fatal) -> None:
         self._producer, self._fatal = producer, fatal
         self._lanes: dict[tuple[str, int], _Lane] = {}
+        # Topic -> its partitions, and the loop's time until which that is believed.
+        self._counts: dict[str, tuple[int, float]] = {}
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
         self._spawn(self._send_forever())
@@ -86,12 +89,16 @@ class Outbox:
                 ticket.fail(gone)
 
     async def _partitions(self, topic: str) -> int:
-        # The plain look-up first: the other one waits for the network where it knows none.
-        known = self._producer.client.cluster.partitions_for_topic(topic)
+        now_s = asyncio.get_running_loop().time()
+        count, until_s = self._counts.get(topic, (0, 0.0))
+        if now_s < until_s:
+            return count
         try:
-            return len(known or await self._producer.partitions_for(topic))
+            count = len(await self._producer.partitions_for(topic))
         except KafkaError as error:
             raise BrokerUnavailable(topic, str(error)) from error
+        self._counts[topic] = count, now_s + _BELIEVED_S
+        return count
 
     async def _send_forever(self) -> None:
         while True:
@@ -152,7 +159,7 @@ class Outbox:
         task.add_done_callback(self._tasks.discard)
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)
 def _partition_of(key: bytes, partitions: int) -> int:
     """Return the partition of a key, as the Java client and kafka-python choose it."""
     return int((murmur2(key) & 0x7FFFFFFF) % partitions)

@@ -1,28 +1,34 @@
+import asyncio
 import base64
 import contextlib
 import json
 import socket
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree as ET
 
 import pytest
+from aiohttp import ClientSession, web
 from wechatpy.crypto import WeChatCrypto
 from wechatpy.utils import WeChatSigner
 
 from schemas.settings import Settings
+from schemas.sources import load_sources
 from sinks.touches.signing import sign
 from streams.runtime.broker import ensure_topics
+from streams.sources.collect import build_app
+from streams.sources.replies import Replier
 from tests.collect_harness import (
     APPID,
     CORPID,
     NEW_AES,
     OLD_AES,
     SECRET,
+    SOURCES,
     TOKEN,
     Dropped,
     Edge,
@@ -261,6 +267,51 @@ def test_wecom_s_contacts_come_in_sealed_or_not_at_all(edge: Edge, tap: Tap) -> 
     answer = edge.ask("GET", f"/wecom/{CORPID}?{echo}&echostr={quote(echostr, safe='')}")
     assert (answer.status, answer.body) == (200, b"echo 1")
     assert tap.look() == ([], [])
+
+
+async def _late(_appid: str, _fields: Mapping[str, str]) -> str | None:
+    await asyncio.sleep(3600)
+    return "too late"
+
+
+async def _broken(_appid: str, _fields: Mapping[str, str]) -> str | None:
+    raise KeyError("a fault of the replier")
+
+
+async def _own(appid: str, fields: Mapping[str, str]) -> str | None:
+    return f"{appid} {fields['Content']}"
+
+
+@pytest.mark.parametrize(
+    ("replier", "said"), [(_late, "success"), (_broken, "success"), (_own, f"{APPID} 你好")]
+)
+def test_a_replier_may_be_late_or_fail_and_the_message_is_stored_and_answered(
+    kafka: str, tap: Tap, tmp_path: Path, replier: Replier, said: str
+) -> None:
+    (tmp_path / "sources.yaml").write_text(SOURCES, "utf-8")
+    app = build_app(Settings(kafka=kafka), load_sources(tmp_path / "sources.yaml"), replier)
+    xml = (
+        f"<xml><FromUserName>oA</FromUserName><MsgId>{uuid.uuid4()}</MsgId>"
+        "<Content>你好</Content></xml>"
+    )
+
+    async def push() -> str:
+        runner = web.AppRunner(app, shutdown_timeout=1)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+        async with ClientSession() as client:
+            for _ in range(200):
+                if (await client.get(f"{url}/readyz")).status == 200:
+                    break
+                await asyncio.sleep(0.05)
+            answer = await client.post(f"{url}/wechat/{APPID}?{signed()}", data=xml.encode())
+            text = await answer.text()
+        await runner.cleanup()
+        return text
+
+    assert said in asyncio.run(push())
+    assert [record.value.decode() for record in tap.look()[0]] == [xml]
 
 
 def test_no_secret_stands_in_the_log(edge: Edge) -> None:
