@@ -132,7 +132,6 @@ REPLIES = account(
 def test_the_first_entry_that_fits_is_the_reply(fields: dict[str, str], said: str | None) -> None:
     replier = replies.from_sources(Sources(wechat={APPID: REPLIES}))
 
-
     async def ask() -> str | None:
         return await replier(APPID, fields)
 
