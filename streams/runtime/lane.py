@@ -186,8 +186,8 @@ class PartitionLane:
 
     @property
     def pending(self) -> int:
-        """Outputs and changed keys that are in no transaction yet."""
-        return self._pending_outputs + self.shard.dirty
+        """Outputs, touches and changed keys that are in no transaction yet."""
+        return self._pending_outputs + len(self._acks) + self.shard.dirty
 
     async def _restore(self) -> None:
         committed_only = "read_committed" if self._settings.kafka_transactions else None
@@ -233,7 +233,7 @@ class PartitionLane:
         self._committed_at_s = time.monotonic()
 
     def _pending(self) -> bool:
-        return bool(self.pending or self._acks or self._offset is not None)
+        return bool(self.pending or self._offset is not None)
 
     async def _commit(self) -> None:
         outputs, self._outputs, self._pending_outputs = self._outputs, {}, 0

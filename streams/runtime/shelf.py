@@ -89,13 +89,16 @@ class Shelf:
                 await asyncio.sleep(_RETRY_S)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        await consumer.topics()
-        partitions = consumer.partitions_for_topic(self._topic) or set()
+        # The public topics() fetches the same and forgets it; partitions_for_topic() knows
+        # assigned topics only.
+        cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001
+        partitions = cluster.partitions_for_topic(self._topic) or set()
         while True:
             self._changed.clear()
             for partition in partitions - self._on_lanes - self._shards.keys():
                 self._shards[partition] = self._new_shard(partition)
             await self._assign(consumer)
+            log.info("standby follows", topic=self._topic, partitions=sorted(self._shards))
             while not self._changed.is_set():
                 await self._apply_next(consumer)
 

@@ -39,7 +39,7 @@ class Agent:
     process: Process
     outputs: tuple[str, ...] = ()
     wake: Wake | None = None
-    commit_every_s: float = 0.2
+    commit_every_s: float = 0.5
 
 
 class _App(faust.App):

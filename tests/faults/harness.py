@@ -55,6 +55,16 @@ class Worker:
         """Return the numbers that it told as ``name=N``, in order."""
         return [int(number) for number in re.findall(rf"^{name}=(\d+)", self.said(), re.MULTILINE)]
 
+    def restored(self) -> list[int]:
+        """Return how many changelog records each of its restores read, in order."""
+        plain = re.sub(r"\x1b\[[0-9;]*m", "", self.said())
+        lines = [line for line in plain.splitlines() if " restored " in line]
+        return [int(line.rpartition("records=")[2].split()[0]) for line in lines]
+
+    async def said_so(self, words: str) -> None:
+        """Return once its log has these words."""
+        await self._until(lambda: words in self.said(), f"it never said {words!r}")
+
     @property
     def alive(self) -> bool:
         """Tell whether it runs."""

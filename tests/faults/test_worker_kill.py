@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.harness import DEADLINE_S, KEYS, Run
+from tests.faults.harness import DEADLINE_S, KEYS, PARTITIONS, Run
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
@@ -32,18 +32,23 @@ def test_the_state_store_on_disk_survives_kills_and_reads_only_what_is_new(
     assert list((home / "state" / run.prefix).glob("*.state-*"))
 
 
-def test_a_standby_takes_over_what_a_killed_worker_owned(run: Run) -> None:
+def test_a_standby_takes_over_what_a_killed_worker_owned_with_little_to_read(run: Run) -> None:
     async def scenario() -> None:
         first = run.start(worker_standby="true")
-        await run.produce(RECORDS // 2)
-        await run.wait_for_outputs(RECORDS // 2)
-        run.start(worker_standby="true")
-        await run.produce(RECORDS // 4, start=RECORDS // 2)
+        await run.produce(RECORDS * 3 // 4)
         await run.wait_for_outputs(RECORDS * 3 // 4)
+        second = run.start(worker_standby="true")
+        await second.said_so("standby follows")
+        # The standby is as far as the owner once it has read what there is.
+        await asyncio.sleep(2.0)
         first.kill()
+        before = len(second.restored())
         await run.produce(RECORDS // 4, start=RECORDS * 3 // 4)
         await run.wait_for_outputs(RECORDS)
         await run.check()
+        taken = second.restored()[before:]
+        assert len(taken) == PARTITIONS, "the second worker did not take over: a void run"
+        assert sum(taken) < len(await run.read("state")) / 4
 
     asyncio.run(scenario())
 
