@@ -83,7 +83,8 @@ def text(value: bytes | None) -> str | None:
     if not value:
         return None
     if value[0] != ord('"'):
-        return value.decode("ascii") if value[0] in b"-0123456789" else None
+        # What was cut out by hand only begins like a number.
+        return value.decode() if value[0] in b"-0123456789" and value.isascii() else None
     try:
         return _decode_text(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):

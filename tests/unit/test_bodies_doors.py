@@ -138,3 +138,8 @@ def test_a_truncated_reject_says_so() -> None:
         reject(Reject("collect", "x", "why"), None, b"1" * (MAX_REJECTED_BYTES + 1)).value
     )
     assert "only the first 2500000 bytes are kept" in entry["detail"]
+
+
+@pytest.mark.parametrize("value", [b"-\xc4@", b"1\x80", b'"\xff"', b'"\\ud800"', b"{}", b"", None])
+def test_what_only_begins_like_a_text_or_number_is_none(value: bytes | None) -> None:
+    assert text(value) is None
