@@ -10,20 +10,17 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-import structlog
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, ConfigInvalid
+from streams.runtime.progress import RestoreProgress
 from streams.runtime.store import Store
-
-log = structlog.get_logger()
 
 VERSION: Final = 1
 _HEADER: Final = struct.Struct("<Bqq")
 HEADER_BYTES: Final = _HEADER.size
 NO_TIMER: Final = -1
-_PROGRESS_EVERY_S: Final = 2.0
 # A restore that reads nothing for this long has lost its broker.
 _STALLED_S: Final = 60.0
 # What a restore applies at once: the loop must stay free for the other lanes.
@@ -161,30 +158,29 @@ async def restore(shard: Shard, consumer: AIOKafkaConsumer) -> None:
         shard.store.clear()
     start = max(first, shard.store.position)
     consumer.seek(tp, start)
-    began = told = moved = time.monotonic()
-    position = start
+    progress = RestoreProgress(shard.name, shard.partition, end - start)
+    keys = None
+    try:
+        await _read_to(shard, consumer, start, end, progress)
+        shard.loaded()
+        keys = len(shard.store)
+    finally:
+        progress.end(keys)
+
+
+async def _read_to(
+    shard: Shard, consumer: AIOKafkaConsumer, start: int, end: int, progress: RestoreProgress
+) -> None:
+    tp = TopicPartition(shard.name, shard.partition)
+    position, moved_s = start, time.monotonic()
     while position < end:
         fetched = await consumer.getmany(tp, timeout_ms=200, max_records=RESTORE_RECORDS)
-        now, before = time.monotonic(), position
-        position = await consumer.position(tp)
+        before, position = position, await consumer.position(tp)
         shard.load(fetched.get(tp, ()), position)
         if position < end:
             crash_point("worker.restoring")
-        moved = now if position > before else moved
-        if now - moved > _STALLED_S:
+        if position > before:
+            moved_s = time.monotonic()
+        elif time.monotonic() - moved_s > _STALLED_S:
             raise BrokerUnavailable(shard.name, f"restore stands at {position} of {end}")
-        if now - told > _PROGRESS_EVERY_S:
-            told = now
-            percent = round(100 * (position - start) / (end - start))
-            log.info("restoring", **_figures(shard, began), percent=percent)
-    shard.loaded()
-    log.info("restored", **_figures(shard, began), records=end - start)
-
-
-def _figures(shard: Shard, began_s: float) -> dict[str, Any]:
-    return {
-        "topic": shard.name,
-        "partition": shard.partition,
-        "keys": len(shard.store),
-        "seconds": round(time.monotonic() - began_s, 2),
-    }
+        progress.at(position - start, len(shard.store))
