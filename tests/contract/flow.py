@@ -19,14 +19,15 @@ from tests.collect_harness import PATIENCE_S, ROOT, Edge, collector, ready, unti
 
 COLUMNS = ("message_id", "event", "timestamp", "source", "door", "user", "user_id", "anonymous_id",
            "identities", "context", "properties", "traits", "marks", "channel")  # fmt: skip
+Part = tuple[subprocess.Popen[bytes], Path]
 _JSON = ("context", "properties", "traits")
 
 
 class Flow:
     """Collector, worker and lander, and a client that sees what they made."""
 
-    def __init__(self, edge: Edge, settings: Settings) -> None:
-        self.edge, self.url = edge, edge.url
+    def __init__(self, edge: Edge, settings: Settings, parts: dict[str, Part]) -> None:
+        self.edge, self.url, self._parts = edge, edge.url, parts
         self.pii_key = settings.pii_key.get_secret_value().encode()
         self._client = Client.from_url(settings.clickhouse)
         self.asked: dict[tuple[str, str], int] = {}
@@ -42,6 +43,8 @@ class Flow:
         """Wait for so many events of a user; fails if there are fewer, more, or one is twice."""
         deadline_s = time.monotonic() + 2 * PATIENCE_S
         while len(rows := self.rows(value, kind)) < count and time.monotonic() < deadline_s:
+            for part, log in self._parts.values():
+                assert part.poll() is None, log.read_text("utf-8")[-4000:]
             time.sleep(0.2)
         told = f"{len(rows)} of {count}; rejected: {self._rejected()}"
         assert len(rows) == len({row["message_id"] for row in rows}) == count, told
@@ -66,27 +69,22 @@ def running(folder: Path) -> Iterator[Flow]:
     migrate(settings)
     with ExitStack() as stack:
         edge = stack.enter_context(collector(settings.kafka, folder))
-        for name in ("worker", "land"):
-            stack.enter_context(_process(name, folder))
+        names = ("worker", "land")
+        parts = {name: stack.enter_context(_process(name, folder)) for name in names}
         until(lambda: ready(edge), "the edge is ready")
-        flow = Flow(edge, settings)
+        flow = Flow(edge, settings, parts)
         stack.callback(flow.close)
         yield flow
 
 
 @contextmanager
-def _process(name: str, folder: Path) -> Iterator[None]:
-    with (folder / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streams.runtime.cli", name],
-            cwd=ROOT,
-            stderr=log,
-            stdout=log,
-            env=dict(os.environ),
-        )
+def _process(name: str, folder: Path) -> Iterator[Part]:
+    log = folder / f"{name}.log"
+    argv = [sys.executable, "-m", "streams.runtime.cli", name]
+    with log.open("ab") as told:
+        process = subprocess.Popen(argv, cwd=ROOT, stderr=told, stdout=told, env=dict(os.environ))
     try:
-        yield
-        assert process.poll() is None, (folder / f"{name}.log").read_text("utf-8")[-4000:]
+        yield process, log
     finally:
         process.terminate()
         try:
