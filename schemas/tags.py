@@ -1,10 +1,23 @@
 """Tags as authors write them: one model per kind, told apart by ``kind``."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
-from schemas.authoring import Authored, Condition, DurationMs, EventNames, EventPath, Id, Match
+from schemas.authoring import (
+    UNITS_MS,
+    Authored,
+    Condition,
+    DurationMs,
+    EventName,
+    EventNames,
+    EventPath,
+    Id,
+    Match,
+)
+
+_DAY_MS: Final = UNITS_MS["d"]
 
 
 def _allow_when(schema: dict[str, Any]) -> None:
@@ -16,6 +29,8 @@ def _allow_when(schema: dict[str, Any]) -> None:
         "required": ["event"],
         "additionalProperties": False,
     }
+    if "event" not in schema["required"]:
+        return
     schema["required"] = [key for key in schema["required"] if key != "event"]
     schema["anyOf"] = [{"required": ["event"]}, {"required": ["when"]}]
 
@@ -76,11 +91,165 @@ class FlagTag(_Tag):
     until: Match | None = None
 
 
-Tag = Annotated[CountTag | SumTag | LastTag | FirstTag | FlagTag, Field(discriminator="kind")]
+def _any_event() -> list[EventName]:
+    return ["*"]
+
+
+class AvgTag(_Tag):
+    """The mean of ``value`` over events: ever, or in the sliding ``window``."""
+
+    kind: Literal["avg"]
+    value: EventPath
+    window_ms: DurationMs | None = Field(None, alias="window")
+
+
+class MinTag(_Tag):
+    """The least ``value`` of events: ever, or in the sliding ``window``."""
+
+    kind: Literal["min"]
+    value: EventPath
+    window_ms: DurationMs | None = Field(None, alias="window")
+
+
+class MaxTag(_Tag):
+    """The greatest ``value`` of events: ever, or in the sliding ``window``."""
+
+    kind: Literal["max"]
+    value: EventPath
+    window_ms: DurationMs | None = Field(None, alias="window")
+
+
+class DistinctTag(_Tag):
+    """How many different ``value`` there were: exact up to 64, then within 13 % (one sigma)."""
+
+    kind: Literal["distinct"]
+    value: EventPath
+
+
+Weights = dict[EventName, Annotated[int | float, Field(ge=0.001, le=1_000_000)]]
+
+
+class TopkTag(_Tag):
+    """The ``k`` values with the most weight, the heaviest first; weight halves in ``half_life``.
+
+    An event weighs 1, or what ``weights`` says for its name.
+    """
+
+    kind: Literal["topk"]
+    value: EventPath
+    k: int = Field(3, ge=1, le=10)
+    weights: Weights = Field(default_factory=dict)
+    half_life_ms: DurationMs | None = Field(None, alias="half_life")
+
+
+class DecayTag(_Tag):
+    """A score: each event adds its weight, times ``value`` if given; it halves in ``half_life``."""
+
+    kind: Literal["decay"]
+    value: EventPath | None = None
+    weights: Weights = Field(default_factory=dict)
+    half_life_ms: DurationMs = Field(alias="half_life")
+
+
+class PerKeyTag(_Tag):
+    """Counts by ``value``, of the ``keys`` values that were seen last."""
+
+    kind: Literal["per_key"]
+    value: EventPath
+    keys: int = Field(32, ge=1, le=64)
+
+
+class Age(Authored):
+    """How long ago: under ``lt``, from ``gte`` on, or between the two."""
+
+    lt_ms: DurationMs | None = Field(None, alias="lt")
+    gte_ms: DurationMs | None = Field(None, alias="gte")
+
+
+class Ages(Authored):
+    """When a stage holds: by the age of the user's first and of the last event."""
+
+    since_first: Age | None = None
+    since_last: Age | None = None
+
+
+class StageTag(_Tag):
+    """The first of ``stages`` whose ages hold, ``else`` if none; time alone moves it."""
+
+    event: EventNames = Field(default_factory=_any_event)
+    kind: Literal["stage"]
+    stages: list[Annotated[dict[Id, Ages], Field(min_length=1, max_length=1)]] = Field(
+        min_length=1, max_length=16
+    )
+    otherwise: Id | None = Field(None, alias="else")
+
+
+def _rising(steps: list[Any]) -> list[Any]:
+    if steps != sorted(set(steps)):
+        raise PydanticCustomError("rising", "thresholds rise from the first to the last")
+    return steps
+
+
+_Steps = Annotated[list[int | float], Field(min_length=4, max_length=4), AfterValidator(_rising)]
+_AgeSteps = Annotated[list[DurationMs], Field(min_length=4, max_length=4), AfterValidator(_rising)]
+
+
+class RfmTag(_Tag):
+    """Scores from 1 to 5 of recency, frequency and ``value`` (money), and the segment's name.
+
+    Four thresholds make five scores; a score of ``high`` or more is high for the segment.
+    """
+
+    kind: Literal["rfm"]
+    value: EventPath
+    recency: _AgeSteps = Field(
+        default_factory=lambda: [one * _DAY_MS for one in (30, 90, 180, 365)]
+    )
+    frequency: _Steps = Field(default_factory=lambda: list[int | float]((2, 3, 5, 10)))
+    monetary: _Steps = Field(default_factory=lambda: list[int | float]((200, 500, 1000, 3000)))
+    high: int = Field(4, ge=2, le=5)
+
+
+class ChannelTag(_Tag):
+    """The channel of the first and of the last touch, by event time: ``{first, last}``."""
+
+    event: EventNames = Field(default_factory=_any_event)
+    kind: Literal["channel"]
+    value: EventPath = "context.channel"
+
+
+class ExprTag(Authored):
+    """A value made of other tags: the first of ``cases`` that holds, or what ``compute`` gives."""
+
+    id: Id
+    kind: Literal["expr"]
+    cases: list[Annotated[dict[Id, Condition], Field(min_length=1, max_length=1)]] = Field(
+        default_factory=list[dict[Id, Condition]]
+    )
+    otherwise: Id | None = Field(None, alias="else")
+    compute: Any = None
+    description: str = ""
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if bool(self.cases) == (self.compute is not None):
+            raise PydanticCustomError("one_form", "write exactly one of cases, compute")
+        return self
+
+
+EventTag = (
+    CountTag | SumTag | LastTag | FirstTag | FlagTag
+    | AvgTag | MinTag | MaxTag | DistinctTag | TopkTag | DecayTag | PerKeyTag
+    | StageTag | RfmTag | ChannelTag
+)  # fmt: skip
+Tag = Annotated[EventTag | ExprTag, Field(discriminator="kind")]
 
 
 class TagKinds:
     """Names of the kinds: those that run, and those that the language has set aside."""
 
-    known: ClassVar = ("count", "sum", "last", "first", "flag")
-    planned: ClassVar = ("avg", "min", "max", "distinct", "topk", "decay", "stage", "rfm")
+    known: ClassVar = (
+        "count", "sum", "avg", "min", "max", "first", "last", "flag", "distinct", "topk",
+        "decay", "per_key", "stage", "rfm", "channel", "expr",
+    )  # fmt: skip
+    planned: ClassVar = ("import", "value_tier", "churn_risk")

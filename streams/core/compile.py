@@ -16,6 +16,7 @@ from streams.core.conditions import ORDERED, Compare, Group, Node, Not, Ref, Sca
 Getter = Callable[[Event], object]
 Predicate = Callable[[Event], bool]
 ReadTag = Callable[[str], object]
+TagPredicate = Callable[[ReadTag], bool]
 Note = Callable[[int, object, object, object], object]
 NUMBERS: Final = frozenset({int, float})
 _AST_OPS: Final[dict[str, type[ast.cmpop]]] = {
@@ -51,7 +52,8 @@ def _not_equal(left: object, right: object) -> bool:
 
 
 def _has(left: object, right: object) -> bool:
-    return isinstance(left, list | tuple) and any(equal(one, right) for one in left)
+    # Of a mapping (counts by key) the keys are what it has.
+    return isinstance(left, list | tuple | dict) and any(equal(one, right) for one in left)
 
 
 def _in(left: object, right: object) -> bool:
@@ -88,6 +90,11 @@ def predicate(node: Node) -> Predicate | None:
     if isinstance(node, Group) and not node.parts:
         return None
     return cast("Predicate", _function(["e"], _Emitter().node(node)))
+
+
+def tag_predicate(node: Node) -> TagPredicate:
+    """Return the function of a condition that reads tags and nothing of an event."""
+    return cast("TagPredicate", _function(["t"], _Emitter().node(node)))
 
 
 def audience(node: Node) -> Audience | None:
@@ -148,12 +155,12 @@ class _Emitter:
         return ast.BoolOp(ast.And() if node.every else ast.Or(), [self.node(p) for p in node.parts])
 
     def value(self, ref: Ref) -> ast.expr:
-        if ref.root == "tag":
-            return _call(_name("t"), ast.Constant(ref.path[0]))
         found: ast.expr = ast.Attribute(_name("e"), ref.root, ast.Load())
+        if ref.root == "tag":
+            found = _call(_name("t"), ast.Constant(ref.path[0]))
         for depth, step in enumerate(ref.path):
             if depth == 0:
-                found = self._get(found, step)
+                found = found if ref.root == "tag" else self._get(found, step)
                 continue
             # Only the root is surely a mapping: what an event nests may be anything.
             kept, again = self._keep(found)

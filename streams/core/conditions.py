@@ -104,7 +104,7 @@ def parse_ref(text: str, place: Place, *, tags: bool) -> Ref:
     root, *path = text.removeprefix("$event.").split(".")
     if root == "tag" and not tags:
         raise Fault(place, f"{text}: tags can be read in audience only")
-    if root == "tag" and len(path) == 1:
+    if root == "tag" and path and all(path):
         return Ref(root, tuple(path), place)
     if (root in NESTED_ROOTS and path and all(path)) or (root in PLAIN_ROOTS and not path):
         return Ref(root, tuple(path), place)

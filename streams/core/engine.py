@@ -15,13 +15,14 @@ from typing import Final, TypeVar
 from schemas.authoring import Condition
 from schemas.events import Event
 from schemas.rules import Rule
-from schemas.tags import FirstTag, FlagTag, LastTag, SumTag, Tag
+from schemas.tags import EventTag, ExprTag, FlagTag
+from streams.core.catalogue import make_value
 from streams.core.compile import Getter, Predicate, audience, getter, predicate
 from streams.core.conditions import parse, parse_ref, refs
 from streams.core.rulebook import Rulebook
 from streams.core.rules import Effects, LiveRule
 from streams.core.state import LATE_MS, State, Timer, event_time_ms, pack, unpack
-from streams.core.tags import Arm, LiveTag
+from streams.core.tags import Arm, LiveExpr, LiveTag, by_event, by_time, in_order
 from streams.core.timers import OnPart, Waits
 from streams.core.triggers import OnCount, OnEvent, Trigger
 
@@ -35,11 +36,26 @@ class Engine:
     def __init__(self, rulebook: Rulebook, *, settle_ms: int = 3000) -> None:
         self.rulebook = rulebook
         self._settle_ms = settle_ms
-        self._tags = {tag.id: LiveTag(tag) for tag in rulebook.tags}
+        self._tags: dict[str, LiveTag | LiveExpr] = {
+            tag.id: LiveExpr(tag) if isinstance(tag, ExprTag) else LiveTag(tag)
+            for tag in rulebook.tags
+        }
+        exprs = [one for one in self._tags.values() if isinstance(one, LiveExpr)]
+        for expr in exprs:
+            expr.bind(self._tags)
+        self._exprs = in_order(exprs)
         self._waits: dict[str, Waits] = {}
-        arms = [(name, arm) for tag in rulebook.tags for name, arm in self._arms(tag)]
+        arms = [
+            (name, arm)
+            for tag in rulebook.tags
+            if not isinstance(tag, ExprTag)
+            for name, arm in self._arms(tag)
+        ]
         triggers = [(name, one) for rule in rulebook.rules for name, one in self._triggers(rule)]
         self._arms_by_event = _index(arms)
+        self._exprs_by_event = {
+            name: self._moved(arms) for name, arms in self._arms_by_event.items()
+        }
         self._triggers_by_event = _index(triggers)
 
     def load(self, packed: bytes | None) -> State:
@@ -65,6 +81,11 @@ class Engine:
             change = arm.fold(state, event, at_ms, clock_ms)
             if change is not None:
                 effects.tag_changes.append(change)
+        exprs = self._exprs_by_event.get(name)
+        for expr in self._exprs_by_event[ANY] if exprs is None else exprs:
+            before, after = expr.move(state, clock_ms)
+            if before != after:
+                effects.tag_changes.append(by_event(event, expr.id, before, after, at_ms))
         for trigger in self._triggers_by_event.get(name) or self._triggers_by_event[ANY]:
             trigger(state, event, at_ms, effects, late=late)
         return effects
@@ -103,26 +124,39 @@ class Engine:
         return {tag: value for tag, value in values.items() if value is not None}
 
     def _expire(self, state: State, user: str, now_ms: int, effects: Effects) -> None:
-        next_ms = 0
+        next_ms, first = 0, len(effects.tag_changes)
         for tag_id in list(state.tags):
             tag = self._tags.get(tag_id)
-            cell = tag.cell(state) if tag is not None else None
-            if tag is None or cell is None:
+            cell = tag.cell(state) if isinstance(tag, LiveTag) else None
+            if not isinstance(tag, LiveTag) or cell is None:
                 continue
-            change = tag.expire(state, user, now_ms)
-            if change is not None:
-                effects.tag_changes.append(change)
+            effects.tag_changes += tag.expire(state, user, now_ms)
             expiry_ms = tag.kind.expiry_ms(cell)
             if expiry_ms and (not next_ms or expiry_ms < next_ms):
                 next_ms = expiry_ms
         state.expiry_ms = next_ms
+        times = [change.time_ms for change in effects.tag_changes[first:]]
+        for expr in self._exprs:
+            before, after = expr.move(state, now_ms)
+            if before != after:
+                time_ms = max(times, default=now_ms)
+                effects.tag_changes.append(by_time(user, expr.id, before, after, time_ms))
 
-    def _arms(self, tag: Tag) -> Iterable[tuple[str, Arm]]:
+    def _moved(self, arms: tuple[Arm, ...]) -> list[LiveExpr]:
+        """Return the exprs that these arms may move, each after those that it reads."""
+        moved = {arm.tag.id for arm in arms}
+        found: list[LiveExpr] = []
+        for expr in self._exprs:
+            if expr.reads & moved:
+                moved.add(expr.id)
+                found.append(expr)
+        return found
+
+    def _arms(self, tag: EventTag) -> Iterable[tuple[str, Arm]]:
         live = self._tags[tag.id]
-        value: Getter = _true
-        if isinstance(tag, SumTag | LastTag | FirstTag):
-            value = getter(parse_ref(tag.value, (), tags=False))
-        arm = Arm(live, _where(tag.where), value)
+        if not isinstance(live, LiveTag):
+            return
+        arm = Arm(live, _where(tag.where), make_value(tag))
         yield from ((name, arm) for name in dict.fromkeys(tag.event))
         if isinstance(tag, FlagTag) and tag.until is not None:
             off = Arm(live, _where(tag.until.where), _false)
@@ -177,9 +211,5 @@ def _due_order(timer: Timer) -> tuple[int, int, str, str]:
     return timer.due_ms, timer.start_ms, timer.rule, timer.key
 
 
-def _true(event: Event) -> object:  # noqa: ARG001 - a getter that needs no event
-    return True
-
-
-def _false(event: Event) -> object:  # noqa: ARG001 - as above
+def _false(event: Event) -> object:  # noqa: ARG001 - a getter that needs no event
     return False

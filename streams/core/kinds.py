@@ -1,7 +1,11 @@
 """Kinds of tags: how each lives in a cell, a list that starts with the kind's code.
 
-A new kind is one class with the methods of ``Kind`` and one case in ``make_kind``.
+A new kind is one class with the methods of ``Kind`` and one case in ``catalogue.make_kind``.
 Counts and sums read 0 and flags false where there is nothing; the others are missing.
+
+Late and out-of-order events count by their event time, so all orders of arrival give one
+value. ``merge`` makes of two users' cells what one user with all the events would have:
+so it is associative, and does not depend on the order either.
 """
 # ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
 
@@ -11,11 +15,10 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from schemas.tags import CountTag, FirstTag, FlagTag, LastTag, SumTag, Tag
 from streams.core.state import Cell
 from streams.core.windows import Window, bounded
 
-Value = str | int | float | bool | None
+Value = str | int | float | bool | list[str] | dict[str, Any] | None
 # Sums are kept as whole ten-thousandths, so that they do not depend on the order.
 SCALE: Final = 10_000
 MAX_AMOUNT: Final = 10**12
@@ -48,8 +51,11 @@ class Kind(Protocol):
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
         """Let time pass: what was shown, what is to be shown now, and since when."""
 
+    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
+        """Return the cell of two users that are one; both may be changed by it."""
 
-class _Lasting:
+
+class Lasting:
     """Kinds that time alone does not move."""
 
     def expiry_ms(self, cell: Cell) -> int:
@@ -60,7 +66,7 @@ class _Lasting:
         return value, value, now_ms
 
 
-class Ever(_Lasting):
+class Ever(Lasting):
     """A count or sum over all time: ``[code, total]``."""
 
     empty: Value = 0
@@ -79,6 +85,9 @@ class Ever(_Lasting):
 
     def read(self, cell: Cell, at_ms: int) -> Value:
         return self._amount.show(cell[1])
+
+    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
+        return [self.code, bounded(one[1] + two[1])]
 
 
 class Rolling:
@@ -111,6 +120,11 @@ class Rolling:
         cell[2] = after = bounded(self._window.total(cell[3], now_ms))
         return self._amount.show(before), self._amount.show(after), min(now_ms, empty_ms or now_ms)
 
+    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
+        tiles = self._window.merged(self._tiles(one), self._tiles(two), clock_ms)
+        shown = bounded(self._window.total(tiles, clock_ms))
+        return [self.code, self._window.tile_ms, shown, tiles]
+
     def _tiles(self, cell: Cell) -> dict[int, int]:
         if cell[1] != self._window.tile_ms:
             cell[3] = self._window.retile(cell[3], cell[1])
@@ -119,7 +133,7 @@ class Rolling:
         return tiles
 
 
-class Pick(_Lasting):
+class Pick(Lasting):
     """The value of the latest (or earliest) event by event time: ``[code, time, value]``."""
 
     empty: Value = None
@@ -142,6 +156,11 @@ class Pick(_Lasting):
     def read(self, cell: Cell, at_ms: int) -> Value:
         value: Value = cell[2]
         return value
+
+    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
+        if two[1] is not None:
+            self.fold(one, two[1], clock_ms, two[2])
+        return one
 
     def _better(self, new: tuple[int, Value], old: tuple[int, Value]) -> bool:
         if new[0] != old[0]:
@@ -187,6 +206,12 @@ class Flag:
         cell[3] = after
         return before, after, since_ms
 
+    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
+        for side, value in ((1, True), (2, False)):
+            if two[side] is not None:
+                self.fold(one, two[side], clock_ms, value)
+        return one
+
 
 @dataclass(frozen=True, slots=True)
 class Amount:
@@ -204,13 +229,15 @@ def _as_is(total: int) -> int:
     return total
 
 
-def _scaled(raw: object) -> int | None:
+def scaled(raw: object) -> int | None:
+    """Return a number as ten-thousandths; ``None`` if it is none."""
     if type(raw) is int or type(raw) is float:
         return round(max(-MAX_AMOUNT, min(MAX_AMOUNT, raw)) * SCALE)
     return None
 
 
-def _unscaled(total: int) -> int | float:
+def unscaled(total: int) -> int | float:
+    """Return the number of so many ten-thousandths."""
     return total / SCALE if total % SCALE else total // SCALE
 
 
@@ -226,19 +253,4 @@ def plain(raw: object) -> Value:
 
 
 COUNT: Final = Amount(_one, _as_is)
-SUM: Final = Amount(_scaled, _unscaled)
-
-
-def make_kind(tag: Tag) -> Kind:
-    """Return how a tag's kind lives."""
-    match tag:
-        case CountTag():
-            return Rolling("C", COUNT, tag.window_ms) if tag.window_ms else Ever("c", COUNT)
-        case SumTag():
-            return Rolling("S", SUM, tag.window_ms) if tag.window_ms else Ever("s", SUM)
-        case LastTag():
-            return Pick("l", latest=True)
-        case FirstTag():
-            return Pick("f", latest=False)
-        case FlagTag():
-            return Flag("b", tag.ttl_ms)
+SUM: Final = Amount(scaled, unscaled)

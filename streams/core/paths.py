@@ -6,10 +6,12 @@ from typing import Final
 from schemas.authoring import Condition, Match
 from schemas.plan import Plan, PlannedEvent
 from schemas.rules import Policies, Rule
-from schemas.tags import FirstTag, FlagTag, LastTag, SumTag, Tag
+from schemas.tags import ChannelTag, ExprTag, FlagTag, PerKeyTag, RfmTag, Tag
 from streams.core.conditions import Fault, Ref, parse, parse_ref, refs, suggest
+from streams.core.exprs import expr_refs
 from streams.core.yaml_places import Place
 
+_PART_DEPTH: Final = 2
 _OWN: Final = "if it is your own, name it under declares"
 
 
@@ -19,7 +21,7 @@ class Names:
     def __init__(
         self,
         declares: Iterable[dict[str, list[str]]],
-        tags: set[str],
+        tags: Iterable[Tag],
         policies: Policies,
         plan: Plan,
     ) -> None:
@@ -28,13 +30,21 @@ class Names:
         for one in declares:
             for event, properties in one.items():
                 self._own.setdefault(event, set()).update(properties)
-        self._tags, self._policies = tags, policies
+        self._tags, self._policies = {tag.id: tag for tag in tags}, policies
 
     def tag(self, tag: Tag, place: Place) -> None:
         """Check a tag; raises ``Fault``."""
+        if isinstance(tag, ExprTag):
+            self._expr(tag, place)
+            return
         self._match(tag.event, tag.where, place)
-        if isinstance(tag, SumTag | FirstTag | LastTag):
-            self._path(tag.value, tag.event, (*place, "value"))
+        path = getattr(tag, "value", None)
+        if path is not None:
+            self._path(path, tag.event, (*place, "value"))
+        for event in getattr(tag, "weights", {}):
+            if event not in tag.event and "*" not in tag.event:
+                hint = suggest(event, tag.event) or f"its events are {', '.join(tag.event)}"
+                raise Fault((*place, "weights", event), f"{event} is no event of the tag", hint)
         if isinstance(tag, FlagTag) and tag.until is not None:
             self._match(tag.until.event, tag.until.where, (*place, "until"))
 
@@ -53,6 +63,24 @@ class Names:
         variants = [variant.id for variant in rule.variants]
         if len(variants) != len(set(variants)):
             raise Fault((*place, "variants"), "two variants have the same id")
+
+    def _expr(self, tag: ExprTag, place: Place) -> None:
+        """Check an expr: what it reads is there, and in the end does not read it."""
+        for ref in expr_refs(tag, place):
+            self._ref(ref, [])
+            if tag.id in self._reads(ref.path[0], set()):
+                hint = "make it of tags that do not need it"
+                raise Fault(ref.place, f"{tag.id} is made of itself, by {ref}", hint)
+
+    def _reads(self, tag_id: str, seen: set[str]) -> set[str]:
+        """Return a tag and all that it is made of."""
+        seen.add(tag_id)
+        tag = self._tags.get(tag_id)
+        if isinstance(tag, ExprTag):
+            for ref in expr_refs(tag, ()):
+                if ref.path[0] not in seen:
+                    self._reads(ref.path[0], seen)
+        return seen
 
     def _trigger(self, rule: Rule, place: Place) -> list[str]:
         trigger = rule.trigger
@@ -96,6 +124,8 @@ class Names:
         if ref.root == "tag" and ref.path[0] not in self._tags:
             hint = suggest(ref.path[0], self._tags) or "define it under tags"
             raise Fault(ref.place, f"unknown tag {ref.path[0]}", hint)
+        if ref.root == "tag" and len(ref.path) > 1:
+            self._part(self._tags[ref.path[0]], ref)
         if ref.root != "properties":
             return
         known = [self._properties(event) for event in events]
@@ -105,6 +135,20 @@ class Names:
         hint = suggest(ref.path[0], names) or f"it has {', '.join(names)}"
         problem = f"{', '.join(events)} has no property {ref.path[0]}"
         raise Fault(ref.place, problem, f"{hint}; {_OWN}")
+
+    def _part(self, tag: Tag, ref: Ref) -> None:
+        """Check a path into a tag's value: only some kinds have parts."""
+        parts: tuple[str, ...] | None = ()
+        if isinstance(tag, RfmTag):
+            parts = ("r", "f", "m", "segment")
+        elif isinstance(tag, ChannelTag):
+            parts = ("first", "last")
+        elif isinstance(tag, PerKeyTag):
+            parts = None
+        if len(ref.path) == _PART_DEPTH and (parts is None or ref.path[1] in parts):
+            return
+        hint = f"it has {', '.join(parts)}" if parts else f"write tag.{tag.id}"
+        raise Fault(ref.place, f"{tag.id} ({tag.kind}) has no part {'.'.join(ref.path[1:])}", hint)
 
     def _properties(self, event: str) -> set[str] | None:
         """Return the properties of an event, ``None`` where any may stand."""

@@ -65,7 +65,7 @@ def load_rulebook(path: Path, plan: Plan | None = None) -> Rulebook:
     _check_ids(reads)
     tags = tuple(tag for read in reads for tag in read.content.tags)
     declares = [read.content.declares for read in reads]
-    names = Names(declares, {tag.id for tag in tags}, policies, plan or shipped_plan())
+    names = Names(declares, tags, policies, plan or shipped_plan())
     for read in reads:
         _check_names(read, names)
     rules = tuple(rule for read in reads for rule in read.content.rules)

@@ -2,19 +2,21 @@
 
 A window is at least as long as asked and at most one tile (a 96th of it) longer at
 either end: an amount in (at - window, at] always counts, one more than a tile outside
-never does. Tiles are sums, so neither the order of arrival nor a merge changes them.
+never does. Tiles are sums (or are joined by another function for which the order does not
+matter), so neither the order of arrival nor a merge changes them.
 Tiles are kept for one more window (a day at most), so that a read at an earlier time
 (the due of a late timer) is as right as one at the user's clock.
 """
 
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from streams.core.state import DAY_MS
 
 TILES: Final = 96
 # So that a sum of all tiles still fits the 64 bits of msgpack.
 MAX_TOTAL: Final = 2**55
-Tiles = dict[int, int]
+Tiles = dict[int, Any]
 
 
 def bounded(total: int) -> int:
@@ -22,19 +24,24 @@ def bounded(total: int) -> int:
     return total if -MAX_TOTAL < total < MAX_TOTAL else max(-MAX_TOTAL, min(MAX_TOTAL, total))
 
 
-class Window:
-    """One length of window, over tiles that somebody else holds."""
+def added(one: int, two: int) -> int:
+    """Return the sum of two amounts, cut to what can be packed."""
+    return bounded(one + two)
 
-    def __init__(self, window_ms: int) -> None:
-        self.window_ms = window_ms
+
+class Window:
+    """One length of window, over tiles that somebody else holds; ``join`` makes one of two."""
+
+    def __init__(self, window_ms: int, join: Callable[[Any, Any], Any] = added) -> None:
+        self.window_ms, self._join = window_ms, join
         self.tile_ms = max(1, -(-window_ms // TILES))
         self._keep_ms = window_ms + min(window_ms, DAY_MS)
 
-    def add(self, tiles: Tiles, at_ms: int, amount: int, clock_ms: int) -> None:
+    def add(self, tiles: Tiles, at_ms: int, amount: Any, clock_ms: int) -> None:  # noqa: ANN401 - what join takes
         """Add an amount at a time; tiles that no read can need any more are let go."""
         tile = at_ms // self.tile_ms
         if tile in tiles:
-            tiles[tile] = bounded(tiles[tile] + amount)
+            tiles[tile] = self._join(tiles[tile], amount)
             return
         oldest = (clock_ms - self._keep_ms) // self.tile_ms
         if tile < oldest:
@@ -45,8 +52,19 @@ class Window:
 
     def total(self, tiles: Tiles, at_ms: int) -> int:
         """Return what fell into the window that ends at a time."""
+        return sum(self.held(tiles, at_ms))
+
+    def held(self, tiles: Tiles, at_ms: int) -> list[Any]:
+        """Return the amounts of the tiles of the window that ends at a time."""
         first, last = (at_ms - self.window_ms) // self.tile_ms, at_ms // self.tile_ms
-        return sum([amount for tile, amount in tiles.items() if first <= tile <= last])
+        return [amount for tile, amount in tiles.items() if first <= tile <= last]
+
+    def merged(self, one: Tiles, two: Tiles, clock_ms: int) -> Tiles:
+        """Return the tiles of two users as one's."""
+        made = dict(one)
+        for tile, amount in two.items():
+            self.add(made, tile * self.tile_ms, amount, clock_ms)
+        return made
 
     def empty_at_ms(self, tiles: Tiles) -> int:
         """Return from when on the window holds nothing; 0 if it has no tiles."""
@@ -57,5 +75,5 @@ class Window:
         made: Tiles = {}
         for tile, amount in tiles.items():
             here = tile * tile_ms // self.tile_ms
-            made[here] = made.get(here, 0) + amount
+            made[here] = self._join(made[here], amount) if here in made else amount
         return made

@@ -30,8 +30,8 @@ def refused(text: str) -> ConfigInvalid:
     [
         ("tags:\n- {id: a, kind: cuont, event: order_paid}", 2,
          "unknown kind cuont", "kinds are count"),
-        ("tags:\n- {id: a, kind: topk, event: order_paid}", 2,
-         "not supported yet: kind topk", "kinds are"),
+        ("tags:\n- {id: a, kind: churn_risk, event: order_paid}", 2,
+         "not supported yet: kind churn_risk", "kinds are"),
         ("tags:\n- {id: a, event: order_paid}", 2, "kind is missing", "kinds are"),
         ("tags:\n- id: a\n  kind: count\n  evnt: x", 4, "unknown key evnt", "event"),
         ("tags:\n- {id: a, kind: count, event: order_piad}", 2,

@@ -1,0 +1,87 @@
+"""The catalogue of kinds: how each tag of the rulebook lives, and what it takes of an event."""
+
+from schemas.events import Event
+from schemas.tags import (
+    AvgTag,
+    ChannelTag,
+    CountTag,
+    DecayTag,
+    DistinctTag,
+    EventTag,
+    FirstTag,
+    FlagTag,
+    LastTag,
+    MaxTag,
+    MinTag,
+    PerKeyTag,
+    RfmTag,
+    StageTag,
+    SumTag,
+    TopkTag,
+)
+from streams.core.aggregates import AVG, MAX, MIN, Distinct, Lifelong, Sliding
+from streams.core.compile import Getter, getter
+from streams.core.conditions import parse_ref
+from streams.core.keyed import Decay, FirstLast, PerKey, TopK
+from streams.core.kinds import COUNT, SUM, Ever, Flag, Kind, Pick, Rolling
+from streams.core.stages import Rfm, Stage
+
+
+def make_kind(tag: EventTag) -> Kind:  # noqa: C901, PLR0911, PLR0912 - one flat case a kind
+    """Return how a tag's kind lives."""
+    match tag:
+        case CountTag():
+            return Rolling("C", COUNT, tag.window_ms) if tag.window_ms else Ever("c", COUNT)
+        case SumTag():
+            return Rolling("S", SUM, tag.window_ms) if tag.window_ms else Ever("s", SUM)
+        case LastTag():
+            return Pick("l", latest=True)
+        case FirstTag():
+            return Pick("f", latest=False)
+        case FlagTag():
+            return Flag("b", tag.ttl_ms)
+        case AvgTag() | MinTag() | MaxTag():
+            return _aggregate(tag)
+        case DistinctTag():
+            return Distinct()
+        case TopkTag():
+            return TopK(tag.k, tag.half_life_ms or 0)
+        case DecayTag():
+            return Decay(tag.half_life_ms)
+        case PerKeyTag():
+            return PerKey(tag.keys)
+        case StageTag():
+            return Stage(tag)
+        case RfmTag():
+            return Rfm(tag)
+        case ChannelTag():
+            return FirstLast()
+
+
+def make_value(tag: EventTag) -> Getter:
+    """Return what reads of an event that which the kind's ``accept`` takes."""
+    path = getattr(tag, "value", None)
+    value: Getter = _true if path is None else getter(parse_ref(path, (), tags=False))
+    if isinstance(tag, TopkTag | DecayTag):
+        weights, read = tag.weights, _one if path is None else value
+
+        def weighted(event: Event) -> object:
+            return read(event), weights.get(event.event, 1)
+
+        return weighted
+    return value
+
+
+def _aggregate(tag: AvgTag | MinTag | MaxTag) -> Kind:
+    code, aggregate = {"avg": ("a", AVG), "min": ("n", MIN), "max": ("x", MAX)}[tag.kind]
+    if tag.window_ms:
+        return Sliding(code.upper(), aggregate, tag.window_ms)
+    return Lifelong(code, aggregate)
+
+
+def _true(event: Event) -> object:  # noqa: ARG001 - a getter that needs no event
+    return True
+
+
+def _one(event: Event) -> object:  # noqa: ARG001 - as above
+    return 1
