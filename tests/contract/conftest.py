@@ -17,7 +17,9 @@ HERE = Path(__file__).parent
 NPM_CI = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
-@pytest.fixture(scope="package")
+# By module, not by package: without __init__ files that is the whole session, and a worker that
+# lives on would take what other tests put on the shared topics.
+@pytest.fixture(scope="module")
 def flow(stack: StackInfo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
     """The flow on the session's stack."""
     assert stack.kafka_transactions, "exactly once needs Apache Kafka"
