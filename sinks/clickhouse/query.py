@@ -1,8 +1,10 @@
 """Questions of analysts: the SQL files of ``bi``, each with typed parameters and defaults.
 
-A file opens with what it answers and one line for each parameter::
+A file opens with what it answers, a line for each parameter and column, and an example::
 
     -- :param from Date = 2000-01-01 -- first day
+    -- :column day -- day of the event time
+    -- :example funnel --param from=2026-11-01
 
 The name and type are those of ClickHouse's own ``{from:Date}`` in the query below, which
 the server fills in: a value can never become SQL.
@@ -24,9 +26,11 @@ from schemas.settings import Settings
 from sinks.clickhouse.client import as_ours, connect, problem_of
 
 FOLDER: Final = Path(__file__).parent / "bi"
+_COLUMN: Final = re.compile(r"^-- :column (\w+) -- (.*)$")
+_EXAMPLE: Final = "-- :example "
 _PARAM: Final = re.compile(r"^-- :param (\w+) (\S+) =(.*?) -- (.*)$")
-# What ClickHouse answers if a parameter's text is not of its type.
-_BAD_PARAMETER: Final = frozenset({6, 26, 27, 36, 38, 41, 72, 117, 321, 456, 457})
+# What ClickHouse answers if a parameter's text is not of its type, or a query refuses its value.
+_BAD_PARAMETER: Final = frozenset({6, 26, 27, 36, 38, 41, 72, 117, 321, 395, 456, 457})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +45,13 @@ class Param:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One file of ``bi``: what it answers, what may be asked for, and its SQL."""
+    """One file of ``bi``: what it answers, its parameters and columns, an example, its SQL."""
 
     name: str
     answers: str
     params: tuple[Param, ...]
+    columns: Mapping[str, str]
+    example: str
     sql: str
 
 
@@ -61,16 +67,24 @@ def describe(name: str) -> Question:
         hint = f"did you mean {near[0]}?" if near else f"one of {', '.join(names())}"
         raise ConfigInvalid("query", f"no query is called {name!r}", hint=hint)
     sql = (FOLDER / f"{name}.sql").read_text("utf-8")
-    answers, params = [], []
+    return _read(name, sql)
+
+
+def _read(name: str, sql: str) -> Question:
+    answers, params, columns, example = [], [], {}, ""
     for line in sql.splitlines():
         if not line.startswith("--"):
             break
         if match := _PARAM.match(line):
             key, kind, default, meaning = match.groups()
             params.append(Param(key, kind, default.strip(), meaning.strip()))
+        elif match := _COLUMN.match(line):
+            columns[match[1]] = match[2].strip()
+        elif line.startswith(_EXAMPLE):
+            example = line.removeprefix(_EXAMPLE).strip()
         else:
             answers.append(line.removeprefix("--").strip())
-    return Question(name, " ".join(answers).strip(), tuple(params), sql)
+    return Question(name, " ".join(answers).strip(), tuple(params), columns, example, sql)
 
 
 def run_query(

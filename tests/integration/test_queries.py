@@ -1,5 +1,4 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -9,15 +8,12 @@ from schemas.settings import Settings
 from schemas.touches import Decision, DeliveryStatus, Outcome, Receipt, encode
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import MIGRATIONS, migrate
-from sinks.clickhouse.query import names, run_query
-from sinks.clickhouse.rows import build_parts, span_of
-from sinks.clickhouse.writer import Writer
-from tests.land_harness import Logged, make_event
+from sinks.clickhouse.query import describe, names, run_query
+from tests.bi_harness import NOON_MS, ask, land
+from tests.land_harness import make_event
 
 pytestmark = pytest.mark.integration
 
-DAY_MS = 86_400_000
-NOON_MS = 1_767_240_000_000  # 2026-01-01 12:00 in Shanghai
 # user -> (event, minutes after noon, amount, channel), across three sources
 STORIES: dict[str, list[tuple[str, int, float | None, str]]] = {
     "bought": [
@@ -58,58 +54,55 @@ def asked(clickhouse_url: str) -> Settings:
         for user, story in STORIES.items()
         for number, (event, minutes, amount, channel) in enumerate(story)
     ]
-    _land(settings, "events", events)
+    land(settings, "events", events)
     return settings
 
 
-def _land(settings: Settings, topic: str, values: list[bytes]) -> None:
-    writer = Writer(settings)
-    records = [Logged(offset, value, NOON_MS) for offset, value in enumerate(values)]
-    for part in build_parts(span_of(topic, 0, records), records):
-        writer.insert(part)
-    writer.close()
-
-
-def _ask(settings: Settings, name: str, **params: str) -> list[dict[str, Any]]:
-    answer = run_query(settings, name, params)
-    return [dict(zip(answer["columns"], row, strict=True)) for row in answer["rows"]]
-
-
 def test_the_funnel_counts_ordered_steps_within_its_time(asked: Settings) -> None:
-    assert [row["users"] for row in _ask(asked, "funnel")] == [5, 2, 1]
-    assert [row["users"] for row in _ask(asked, "funnel", within_s="172800")] == [5, 2, 2]
-    rows = _ask(asked, "funnel", to="2026-01-01")
+    assert [row["users"] for row in ask(asked, "funnel")] == [5, 2, 1]
+    assert [row["users"] for row in ask(asked, "funnel", within_s="172800")] == [5, 2, 2]
+    rows = ask(asked, "funnel", to="2026-01-01")
     assert [row["users"] for row in rows] == [4, 2, 1]
     assert rows[1]["share_of_first"] == rows[1]["share_of_previous"] == 0.5
 
 
+def test_a_funnel_takes_any_list_of_events(asked: Settings) -> None:
+    rows = ask(asked, "funnel", steps="cart_added, product_viewed")
+    assert [(row["event"], row["users"]) for row in rows] == [
+        ("cart_added", 3), ("product_viewed", 1),
+    ]  # fmt: skip
+    assert [row["users"] for row in ask(asked, "funnel", steps="order_paid")] == [3]
+    with pytest.raises(ConfigInvalid, match="at most 10"):
+        run_query(asked, "funnel", {"steps": ",".join("abcdefghijk")})
+
+
 def test_a_funnel_of_nothing_is_zeros(asked: Settings) -> None:
-    rows = _ask(asked, "funnel", source="web")
+    rows = ask(asked, "funnel", source="web")
     assert [(row["users"], row["share_of_first"]) for row in rows] == [(0, 0)] * 3
 
 
 def test_a_user_of_two_sources_is_one_of_all(asked: Settings) -> None:
-    rows = {(row["day"], row["source"]): row for row in _ask(asked, "active_users")}
+    rows = {(row["day"], row["source"]): row for row in ask(asked, "active_users")}
     sources = ("app", "mini_program", "all")
     assert [rows["2026-01-01", source]["users"] for source in sources] == [3, 4, 4]
     assert rows["2026-01-01", "all"]["events"] == 8
 
 
 def test_revenue_goes_to_the_channel_that_came_first(asked: Settings) -> None:
-    rows = {row["first_channel"]: row["revenue"] for row in _ask(asked, "revenue_by_first_channel")}
+    rows = {row["first_channel"]: row["revenue"] for row in ask(asked, "revenue_by_first_channel")}
     assert rows == {"douyin": 19.9, "wechat": 100.0, "unknown": 5.05}
 
 
 def test_days_are_cut_in_the_asked_time_zone(asked: Settings) -> None:
-    assert [row["gmv"] for row in _ask(asked, "gmv_daily")] == [19.9, 5.05, 100.0]
-    by_utc = _ask(asked, "gmv_daily", tz="UTC")
+    assert [row["gmv"] for row in ask(asked, "gmv_daily")] == [19.9, 5.05, 100.0]
+    by_utc = ask(asked, "gmv_daily", tz="UTC")
     assert [row["day"] for row in by_utc] == ["2026-01-01", "2026-01-02", "2026-01-03"]
-    by_hawaii = _ask(asked, "gmv_daily", tz="Pacific/Honolulu")
+    by_hawaii = ask(asked, "gmv_daily", tz="Pacific/Honolulu")
     assert [row["day"] for row in by_hawaii] == ["2025-12-31", "2026-01-01", "2026-01-02"]
 
 
 def test_retention_follows_each_cohort(asked: Settings) -> None:
-    rows = {(row["cohort"], row["day_n"]): row["share"] for row in _ask(asked, "retention")}
+    rows = {(row["cohort"], row["n"]): row["share"] for row in ask(asked, "retention")}
     assert rows == {
         ("2026-01-01", 0): 1.0, ("2026-01-01", 1): 0.25, ("2026-01-03", 0): 1.0,
     }  # fmt: skip
@@ -135,28 +128,34 @@ def test_touches_say_what_was_sent_and_what_held_the_rest(asked: Settings) -> No
         )
         for n, status in enumerate(became)
     ]  # fmt: skip
-    _land(asked, "decisions", [encode(decision) for decision in decisions])
-    _land(asked, "receipts", [encode(receipt) for receipt in receipts])
-    (row,) = _ask(asked, "touches_by_rule")
+    land(asked, "decisions", [encode(decision) for decision in decisions])
+    land(asked, "receipts", [encode(receipt) for receipt in receipts])
+    (row,) = ask(asked, "touches_by_rule")
     assert row == {
         "rule": "cart", "decided_sent": 2, "suppressed": 2, "holdout": 1, "exited": 1,
         "delivered": 1, "failed": 0, "unknown": 1,
         "not_sent_by_reason": {"cap": 1, "quiet": 1, "holdout": 1, "paid": 1},
     }  # fmt: skip
-    assert _ask(asked, "touches_by_rule", rule="other") == []
+    assert ask(asked, "touches_by_rule", rule="other") == []
 
 
 @pytest.mark.parametrize("name", names())
-def test_every_question_runs_on_empty_tables(clickhouse_url: str, name: str) -> None:
+def test_every_question_and_its_example_run_on_empty_tables_and_give_the_columns_it_states(
+    clickhouse_url: str, name: str
+) -> None:
     settings = Settings(clickhouse=clickhouse_url)
     migrate(settings)
-    assert run_query(settings, name)["columns"]
+    question = describe(name)
+    assert run_query(settings, name)["columns"] == list(question.columns)
+    assert question.answers
+    pairs = question.example.removeprefix(name).replace("--param", "").split()
+    run_query(settings, name, dict(pair.split("=", 1) for pair in pairs))
 
 
 def test_a_value_never_becomes_sql(asked: Settings) -> None:
     for nasty in ("app' OR '1'='1", "\\", "'; DROP TABLE events; --", "{x:String}", "\n", "茶"):
-        assert [row["users"] for row in _ask(asked, "funnel", source=nasty)] == [0, 0, 0]
-    assert [row["users"] for row in _ask(asked, "funnel")] == [5, 2, 1]
+        assert [row["users"] for row in ask(asked, "funnel", source=nasty)] == [0, 0, 0]
+    assert [row["users"] for row in ask(asked, "funnel")] == [5, 2, 1]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +172,12 @@ def test_a_wrong_parameter_is_told_by_name(
 ) -> None:
     with pytest.raises(ConfigInvalid, match=said):
         run_query(asked, "funnel", params)
+
+
+def test_a_period_that_is_none_is_told(asked: Settings) -> None:
+    for name in ("retention", "growth", "ltv", "repurchase", "first_purchase", "k_factor"):
+        with pytest.raises(ConfigInvalid, match="fortnight"):
+            run_query(asked, name, {"period": "fortnight"})
 
 
 def test_what_is_not_there_is_told_with_its_remedy(clickhouse_url: str) -> None:

@@ -2,6 +2,11 @@
 -- Reads the aggregate, so it is fast on any history. Days are those of Asia/Shanghai.
 -- :param from Date = 2000-01-01 -- first day, by event time
 -- :param to Date = 2100-01-01 -- last day
+-- :column day -- day in Asia/Shanghai
+-- :column source -- the source, or "all"
+-- :column users -- users with an event
+-- :column events -- their events
+-- :example active_users --param from=2026-11-01
 SELECT
     day,
     if(of_all, 'all', toString(by_source)) AS source,

@@ -1,42 +1,51 @@
--- How many users went from looking to the cart to paying, each step in order and all within
--- a time of the first.
--- :param view String = product_viewed -- event of the first step
--- :param cart String = cart_added -- event of the second step
--- :param pay String = order_paid -- event of the third step
+-- Conversion funnel: how many users went through any list of events, each step in order and
+-- all within a time of the first. A user counts at the furthest step reached.
+-- :param steps String = product_viewed,cart_added,order_paid -- events in order, by comma, at most 10
 -- :param within_s UInt32 = 86400 -- seconds from the first step to the last
 -- :param source String = -- only this source; empty: all
 -- :param from Date = 2000-01-01 -- first day, by event time
 -- :param to Date = 2100-01-01 -- last day
 -- :param tz String = Asia/Shanghai -- time zone of the days
-WITH levels AS
-(
-    SELECT
-        user,
-        windowFunnel({within_s:UInt32} * 1000)(
-            toUInt64(greatest(toUnixTimestamp64Milli(timestamp), 0)),
-            event = {view:String}, event = {cart:String}, event = {pay:String}
-        ) AS level
-    FROM events
-    WHERE event IN ({view:String}, {cart:String}, {pay:String})
-        AND toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
-        AND ({source:String} = '' OR source = {source:String})
-    GROUP BY user
-)
+-- :column step -- place in the funnel, from 1
+-- :column event -- event of the step
+-- :column users -- users that reached it
+-- :column share_of_first -- users over the users of the first step
+-- :column share_of_previous -- users over the users of the step before
+-- :example funnel --param steps=share_opened,user_registered,order_paid --param within_s=604800
+WITH
+    arrayMap(name -> trim(BOTH ' ' FROM name), splitByChar(',', {steps:String})) AS list,
+    levels AS
+    (
+        SELECT
+            user,
+            windowFunnel({within_s:UInt32} * 1000)(
+                toUInt64(greatest(toUnixTimestamp64Milli(timestamp), 0)),
+                event = list[1], event = list[2], event = list[3], event = list[4], event = list[5],
+                event = list[6], event = list[7], event = list[8], event = list[9], event = list[10]
+            ) AS level
+        FROM events
+        WHERE has(list, event)
+            AND toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+            AND ({source:String} = '' OR source = {source:String})
+        GROUP BY user
+    ),
+    reached AS
+    (
+        -- Of no users at all the sums are of no length: each step has its zero all the same.
+        SELECT arrayResize(sumForEach(arrayMap(place -> toUInt64(level >= place), range(1, 11))), length(list)) AS counts
+        FROM levels
+    )
 SELECT
     step,
     event,
     users,
-    round(if(first = 0, 0, users / first), 4) AS share_of_first,
-    round(if(previous = 0, 0, users / previous), 4) AS share_of_previous
-FROM
-(
-    SELECT countIf(level >= 1) AS viewed, countIf(level >= 2) AS added, countIf(level >= 3) AS paid
-    FROM levels
-)
+    round(if(counts[1] = 0, 0, users / counts[1]), 4) AS share_of_first,
+    round(if(before = 0, 0, users / before), 4) AS share_of_previous
+FROM reached
 ARRAY JOIN
-    [1, 2, 3] AS step,
-    [{view:String}, {cart:String}, {pay:String}] AS event,
-    [viewed, added, paid] AS users,
-    [viewed, viewed, viewed] AS first,
-    [viewed, viewed, added] AS previous
+    arrayEnumerate(list) AS step,
+    list AS event,
+    counts AS users,
+    arrayPushFront(arrayPopBack(counts), counts[1]) AS before
+WHERE throwIf(length(list) > 10, 'steps: a funnel has at most 10 events') = 0
 ORDER BY step

@@ -4,6 +4,12 @@
 -- :param from Date = 2000-01-01 -- first day, by event time
 -- :param to Date = 2100-01-01 -- last day
 -- :param tz String = Asia/Shanghai -- time zone of the days
+-- :column day -- day
+-- :column orders -- orders paid
+-- :column buyers -- users that paid
+-- :column gmv -- what they paid
+-- :column gmv_per_order -- gmv over orders
+-- :example gmv_daily --param source=app
 SELECT
     toDate(timestamp, {tz:String}) AS day,
     count() AS orders,

@@ -3,6 +3,11 @@
 -- :param from Date = 2000-01-01 -- first day of revenue, by event time
 -- :param to Date = 2100-01-01 -- last day
 -- :param tz String = Asia/Shanghai -- time zone of the days
+-- :column first_channel -- channel of the user's first event that has one, or "unknown"
+-- :column buyers -- users that paid
+-- :column orders -- their orders
+-- :column revenue -- what they paid
+-- :example revenue_by_first_channel --param from=2026-11-01
 WITH firsts AS
 (
     SELECT user, argMin(channel, (timestamp, _partition, _offset)) AS first_channel

@@ -3,6 +3,16 @@
 -- :param rule String = -- only this rule; empty: all
 -- :param from Date = 2000-01-01 -- first day (Asia/Shanghai)
 -- :param to Date = 2100-01-01 -- last day
+-- :column rule -- id of the rule
+-- :column decided_sent -- decisions to send
+-- :column suppressed -- decisions that something held back
+-- :column holdout -- decisions of the holdout group
+-- :column exited -- what began and ended before its time
+-- :column delivered -- touches that the channel took
+-- :column failed -- touches that it refused
+-- :column unknown -- touches of which nobody knows
+-- :column not_sent_by_reason -- how many were not sent, by reason
+-- :example touches_by_rule --param rule=cart_30m
 SELECT
     rule,
     sumIf(touches, stage = 'decision' AND outcome = 'sent') AS decided_sent,

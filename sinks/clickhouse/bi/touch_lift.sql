@@ -1,0 +1,99 @@
+-- Lift of touches: how many more of the treated users than of the holdout reached the goal, by
+-- rule and variant, with a 95 % confidence interval (Newcombe's, of two Wilson intervals). A
+-- user counts once for a rule, from the first decision in the days asked for. Variant "all"
+-- has also those whom a cap kept from being sent to, as the holdout has theirs: judge by it.
+-- :param goal String = order_paid -- event that is the goal; its amount is the revenue
+-- :param within_s UInt32 = 259200 -- seconds from the decision to the goal
+-- :param rule String = -- only this rule; empty: all
+-- :param from Date = 2000-01-01 -- first day of decisions
+-- :param to Date = 2100-01-01 -- last day
+-- :param tz String = Asia/Shanghai -- time zone of the days
+-- :column rule -- id of the rule
+-- :column variant -- the variant that was sent, or "all"
+-- :column treated -- users treated
+-- :column treated_reached -- of them, that reached the goal in time
+-- :column treated_rate -- treated_reached over treated
+-- :column holdout -- users of the rule's holdout
+-- :column holdout_reached -- of them, that reached the goal in time
+-- :column holdout_rate -- holdout_reached over holdout
+-- :column lift -- treated_rate less holdout_rate; empty without a holdout
+-- :column lift_low -- lower end of its interval
+-- :column lift_high -- upper end: the touch works for sure only if both ends are above 0
+-- :column relative_lift -- lift over holdout_rate
+-- :column extra_reached -- lift times treated: goals that the touch brought
+-- :column extra_revenue -- revenue of a treated user less that of a holdout user, times treated
+-- :example touch_lift --param rule=cart_30m --param within_s=86400
+WITH
+    entered AS
+    (
+        -- What is refused before the holdout is drawn (audience, cooldown, late) is in neither group.
+        SELECT rule, user, min(time) AS since, argMin((toString(outcome), toString(variant)), (time, _partition, _offset)) AS met
+        FROM decisions
+        WHERE (outcome IN ('sent', 'holdout') OR (outcome = 'suppressed' AND startsWith(reason, 'cap:')))
+            AND ({rule:String} = '' OR rule = {rule:String})
+            AND toDate(time, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+        GROUP BY rule, user
+    ),
+    ends AS
+    (
+        SELECT
+            entered.rule AS rule,
+            entered.user AS user,
+            any(entered.met) AS met,
+            countIf(goals.timestamp BETWEEN entered.since AND entered.since + toIntervalSecond({within_s:UInt32})) AS times,
+            sumIf(ifNull(goals.amount, 0), goals.timestamp BETWEEN entered.since AND entered.since + toIntervalSecond({within_s:UInt32})) AS paid
+        FROM entered
+        LEFT JOIN (SELECT user, timestamp, amount FROM events WHERE event = {goal:String}) AS goals ON goals.user = entered.user
+        GROUP BY rule, user
+    ),
+    groups AS
+    (
+        SELECT rule, 'all' AS variant, count() AS n, countIf(times > 0) AS k, toFloat64(sum(paid)) AS worth
+        FROM ends
+        WHERE met.1 != 'holdout'
+        GROUP BY rule
+        UNION ALL
+        SELECT rule, met.2 AS variant, count() AS n, countIf(times > 0) AS k, toFloat64(sum(paid)) AS worth
+        FROM ends
+        WHERE met.1 = 'sent' AND met.2 != ''
+        GROUP BY rule, variant
+    ),
+    held AS
+    (
+        SELECT rule, count() AS n, countIf(times > 0) AS k, toFloat64(sum(paid)) AS worth
+        FROM ends
+        WHERE met.1 = 'holdout'
+        GROUP BY rule
+    ),
+    1.959963984540054 AS z,
+    (k, n) -> (k / n + z * z / (2 * n)) / (1 + z * z / n) AS middle,
+    (k, n) -> z * sqrt(k / n * (1 - k / n) / n + z * z / (4 * n * n)) / (1 + z * z / n) AS half,
+    pow(k1 / n1 - (middle(k1, n1) - half(k1, n1)), 2) AS below_1,
+    pow(middle(k1, n1) + half(k1, n1) - k1 / n1, 2) AS above_1,
+    pow(k0 / n0 - (middle(k0, n0) - half(k0, n0)), 2) AS below_0,
+    pow(middle(k0, n0) + half(k0, n0) - k0 / n0, 2) AS above_0
+SELECT
+    rule,
+    variant,
+    n1 AS treated,
+    k1 AS treated_reached,
+    round(k1 / n1, 4) AS treated_rate,
+    n0 AS holdout,
+    k0 AS holdout_reached,
+    if(n0 = 0, NULL, round(k0 / n0, 4)) AS holdout_rate,
+    if(n0 = 0, NULL, round(k1 / n1 - k0 / n0, 4)) AS lift,
+    if(n0 = 0, NULL, round(k1 / n1 - k0 / n0 - sqrt(below_1 + above_0), 4)) AS lift_low,
+    if(n0 = 0, NULL, round(k1 / n1 - k0 / n0 + sqrt(above_1 + below_0), 4)) AS lift_high,
+    if(k0 = 0, NULL, round((k1 / n1) / (k0 / n0) - 1, 4)) AS relative_lift,
+    if(n0 = 0, NULL, round(k1 - n1 * k0 / n0, 4)) AS extra_reached,
+    if(n0 = 0, NULL, round(worth1 - n1 * worth0 / n0, 4)) AS extra_revenue
+FROM
+(
+    SELECT
+        groups.rule AS rule, groups.variant AS variant,
+        groups.n AS n1, groups.k AS k1, groups.worth AS worth1,
+        held.n AS n0, held.k AS k0, held.worth AS worth0
+    FROM groups
+    LEFT JOIN held ON held.rule = groups.rule
+)
+ORDER BY rule, variant != 'all', variant
