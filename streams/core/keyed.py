@@ -112,7 +112,7 @@ class Decay:
 
 
 class TopK(Lasting):
-    """The heaviest values: ``[code, half_life_ms, shown, {value: periods}]``.
+    """The heaviest values: ``[code, half_life_ms, shown, {value: periods}, newest]``.
 
     All weights decay alike, so time alone never changes the order: it is told at the
     newest event, and the favourite of a user who is away stays the favourite. Of equals
@@ -126,7 +126,7 @@ class TopK(Lasting):
         self._k, self._half_life_ms, self._most = k, half_life_ms, max(16, 4 * k)
 
     def new(self) -> Cell:
-        return [self.code, self._half_life_ms, None, {}]
+        return [self.code, self._half_life_ms, None, {}, 0]
 
     def accept(self, raw: object) -> object | None:
         value, factor = cast("Weighed", raw)
@@ -136,10 +136,19 @@ class TopK(Lasting):
     def fold(
         self, cell: Cell, at_ms: int, clock_ms: int, value: tuple[str, int]
     ) -> tuple[Value, Value]:
-        before, keys = cell[2], self._keys(cell, clock_ms)
-        key, amount = value
-        place(keys.setdefault(key, {}), at_ms, amount, self._half_life_ms)
-        return before, self._rank(cell)
+        keys = self._keys(cell, clock_ms)
+        before, (key, amount) = cell[2], value
+        periods = keys.setdefault(key, {})
+        place(periods, at_ms, amount, self._half_life_ms)
+        period, newest = at_ms // self._half_life_ms if self._half_life_ms else 0, cell[4]
+        # Within one newest period only this value's weight moved: it or none comes forward.
+        near = newest - KEEP <= period <= newest and len(keys) <= self._most
+        if not near or before is None or len(before) != self._k:
+            return before, self._rank(cell)
+        if before[0] != key or self._k > 1:
+            few = sorted((-weight(keys[one], newest), one) for one in {*before, key})
+            cell[2] = [one for _, one in few[: self._k]]
+        return before, cell[2]
 
     def read(self, cell: Cell, at_ms: int) -> Value:
         shown: list[str] | None = cell[2]
@@ -156,16 +165,13 @@ class TopK(Lasting):
         keys: dict[str, Periods] = cell[3]
         newest = max((max(periods) for periods in keys.values()), default=0)
         order = sorted((-weight(periods, newest), key) for key, periods in keys.items())
-        for light, key in order[:]:
-            # Only what lies wholly before the newest 20 half-lives weighs nothing.
-            if not light:
-                del keys[key]
-                order.remove((light, key))
-        for _, key in order[self._most :]:
+        # What lies wholly before the newest 20 half-lives weighs nothing.
+        heavy = [(light, key) for light, key in order if light][: self._most]
+        for _, key in set(order) - set(heavy):
             del keys[key]
         for periods in keys.values():
             prune(periods, newest)
-        cell[2] = [key for _, key in order[: self._k]] or None
+        cell[2], cell[4] = [key for _, key in heavy[: self._k]] or None, newest
         shown: Value = cell[2]
         return shown
 
@@ -175,6 +181,7 @@ class TopK(Lasting):
             for key, periods in keys.items():
                 keys[key] = rescale(periods, cell[1], self._half_life_ms, clock_ms)
             cell[1] = self._half_life_ms
+            self._rank(cell)
         return keys
 
 
@@ -197,7 +204,7 @@ class PerKey(Lasting):
         return before, self.read(cell, at_ms)
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        return {key: held[0] for key, held in sorted(cell[1].items())} or None
+        return {key: held[0] for key, held in cell[1].items()} or None
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
         for key, (count, latest_ms) in two[1].items():
