@@ -1,5 +1,6 @@
 """What a tail shows: which records are asked for, and what follows from them."""
 
+import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -138,7 +139,12 @@ def _stem(touch_id: str) -> str:
 def _reject_matches(record: Rejected, wanted: Wanted) -> bool:
     """Look for the words in the bytes: what could not be read has no fields to compare."""
     user = wanted.user.partition(":")[2] or wanted.user
-    return user.encode() in record.body and wanted.event.encode() in record.body
+    return all(
+        # As a whole word: the user `me` is not in every body that has a "name".
+        re.search(rb"(?<!\w)" + re.escape(word.encode()) + rb"(?!\w)", record.body)
+        for word in (user, wanted.event)
+        if word
+    )
 
 
 def _told(record: Any) -> dict[str, Any]:  # noqa: ANN401 - one of six contracts
