@@ -5,9 +5,19 @@ import signal
 from collections import Counter
 from typing import Final
 
-# Not in the settings: they must be readable before them, and no user may set them by file.
-_SIGNALS: Final = {"SIYU_CRASH_AT": signal.SIGKILL, "SIYU_STOP_AT": signal.SIGSTOP}
 
+def _armed() -> dict[str, list[tuple[int, signal.Signals]]]:
+    # Not in the settings: they must be readable before them, and no user may set them by file.
+    points: dict[str, list[tuple[int, signal.Signals]]] = {}
+    for variable, sent in (("SIYU_CRASH_AT", signal.SIGKILL), ("SIYU_STOP_AT", signal.SIGSTOP)):
+        point, _, times = os.environ.get(variable, "").partition(":")
+        if point:
+            points.setdefault(point, []).append((int(times or 1), sent))
+    return points
+
+
+# Read once: points stand on hot paths.
+_ARMED: Final = _armed()
 _reached: Counter[str] = Counter()
 
 
@@ -16,9 +26,9 @@ def crash_point(name: str) -> None:
 
     Each holds ``name``, or ``name:N`` for the Nth time that the point is reached.
     """
-    for variable, sent in _SIGNALS.items():
-        point, _, times = os.environ.get(variable, "").partition(":")
-        if point == name:
-            _reached[variable] += 1
-            if _reached[variable] == int(times or 1):
-                os.kill(os.getpid(), sent)
+    if name not in _ARMED:
+        return
+    _reached[name] += 1
+    for times, sent in _ARMED[name]:
+        if _reached[name] == times:
+            os.kill(os.getpid(), sent)
