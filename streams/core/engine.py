@@ -5,8 +5,9 @@ live traffic, tests of rules, backtests and rebuilds are one code. Duplicates an
 are for the caller to skip. Times are epoch ms.
 
 A value read by a rule is right at the decision's time: the event's, or the due of a wait.
-What time alone moves is written as a change when a flag or an emptied window expires (a
-timer), and for a window that only shrinks at the tag's next event or expiry.
+What time alone moves is written as a change by a timer when a flag or an emptied window
+expires or a stage is reached, and for a window that only shrinks or a score that only fades
+at the tag's next event or expiry. A tag made of others is written along with them.
 """
 
 from collections.abc import Iterable

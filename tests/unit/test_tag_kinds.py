@@ -123,6 +123,7 @@ tags:
   kind: expr
   cases: [{high: {any: [{tag.mean: {gte: 100}}, {tag.rfm.m: {gte: 4}}]}}, {middle: {tag.hot: true}}]
   else: low
+- {id: label, kind: expr, cases: [{gold: {tag.tier: high}}]}
 rules:
 - id: again
   trigger: {event: product_viewed}
@@ -137,10 +138,11 @@ def test_an_expr_follows_the_tags_it_is_made_of_and_time() -> None:
     said = feed(running, state, [event("product_viewed", 0, sku="a")])
     add(said, running.on_timers(state, USER, minutes(60)))
     add(said, feed(running, state, [event("order_paid", m, amount=150.5) for m in (70, 71)]))
-    moved = [(c.tag, c.before, c.after) for c in said.tag_changes if c.tag in ("tier", "mean")]
+    made = ("tier", "mean", "label")
+    moved = [(c.tag, c.before, c.after) for c in said.tag_changes if c.tag in made]
     assert moved == [
         ("tier", None, "middle"), ("tier", "middle", "low"),
-        ("mean", None, 150.5), ("tier", "low", "high"),
+        ("mean", None, 150.5), ("tier", "low", "high"), ("label", None, "gold"),
     ]  # fmt: skip
     assert "tier" not in running.read_tags(running.load(None), minutes(0))
 
