@@ -13,36 +13,34 @@
 -- :column users -- of them, those that came back
 -- :column share -- users over cohort_size
 -- :example retention --param period=week --param first=order_paid --param event=order_paid
-WITH
-    firsts AS
-    (
-        SELECT user, min(toDate(timestamp, {tz:String})) AS first_day, toDate(dateTrunc({period:String}, first_day)) AS cohort
-        FROM events
-        WHERE {first:String} = '' OR event = {first:String}
-        GROUP BY user
-        HAVING first_day BETWEEN {from:Date} AND {to:Date}
-    ),
-    sizes AS
-    (
-        SELECT cohort, count() AS size
-        FROM firsts
-        GROUP BY cohort
-    ),
-    visits AS
-    (
-        SELECT DISTINCT user, toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String}))) AS visited
-        FROM events
-        WHERE {event:String} = '' OR event = {event:String}
-    )
+WITH users AS
+(
+    -- One pass: a join of visits to cohorts would hold the history twice.
+    SELECT
+        user,
+        toDate(dateTrunc({period:String}, minIf(toDate(timestamp, {tz:String}), {first:String} = '' OR event = {first:String}))) AS cohort,
+        groupUniqArrayIf(toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String}))), {event:String} = '' OR event = {event:String}) AS visited
+    FROM events
+    WHERE {first:String} = '' OR {event:String} = '' OR event IN ({first:String}, {event:String})
+    GROUP BY user
+    HAVING countIf({first:String} = '' OR event = {first:String}) > 0
+        AND minIf(toDate(timestamp, {tz:String}), {first:String} = '' OR event = {first:String}) BETWEEN {from:Date} AND {to:Date}
+)
 SELECT
-    firsts.cohort AS cohort,
-    dateDiff({period:String}, firsts.cohort, visits.visited) AS n,
-    any(sizes.size) AS cohort_size,
-    count() AS users,
-    round(users / cohort_size, 4) AS share
-FROM visits
-INNER JOIN firsts ON firsts.user = visits.user
-INNER JOIN sizes ON sizes.cohort = firsts.cohort
+    cohort,
+    n,
+    cohort_size,
+    came AS users,
+    round(came / cohort_size, 4) AS share
+FROM
+(
+    SELECT
+        cohort,
+        count() AS cohort_size,
+        sumMap(arrayMap(start -> dateDiff({period:String}, cohort, start), visited), arrayMap(start -> toUInt64(1), visited)) AS counts
+    FROM users
+    GROUP BY cohort
+)
+ARRAY JOIN counts.1 AS n, counts.2 AS came
 WHERE n BETWEEN 0 AND {periods:UInt16}
-GROUP BY cohort, n
 ORDER BY cohort, n

@@ -12,15 +12,16 @@
 -- :example stickiness --param from=2026-11-01 --param source=mini_program
 SELECT
     of_day + back AS day,
-    uniqMergeIf(users, back = 0) AS dau,
-    uniqMergeIf(users, back < 7) AS wau,
-    uniqMerge(users) AS mau,
+    uniqMergeIf(merged, back = 0) AS dau,
+    uniqMergeIf(merged, back < 7) AS wau,
+    uniqMerge(merged) AS mau,
     round(dau / mau, 4) AS stickiness
 FROM
 (
-    SELECT day AS of_day, users, max(day) OVER () AS last
+    SELECT day AS of_day, uniqMergeState(users) AS merged, max(of_day) OVER () AS last
     FROM users_per_day
     WHERE day BETWEEN {from:Date} - 29 AND {to:Date} AND ({source:String} = '' OR source = {source:String})
+    GROUP BY day
 )
 ARRAY JOIN range(30) AS back
 WHERE day BETWEEN {from:Date} AND least({to:Date}, last)
