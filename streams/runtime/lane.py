@@ -156,7 +156,8 @@ class PartitionLane:
                 self._partitions[topic] = len(await self._producer.partitions_for(topic))
             await self._restore()
             crash_point("worker.restored")
-        except KafkaError as problem:
+        # A broker that its controller has shut out names no node, which aiokafka asserts.
+        except (KafkaError, AssertionError) as problem:
             raise BrokerUnavailable(self._id, f"cannot open: {problem!r}") from problem
         self._last_input = time.monotonic()
         self._task = asyncio.create_task(self._commit_forever(), name=self._id)
