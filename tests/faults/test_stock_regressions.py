@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.metadata
+import signal
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,8 @@ from faust.types import TP
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
-from schemas.errors import ConfigInvalid
+from schemas.errors import ConfigInvalid, PartMissing
+from tests.faults.conftest import SpareBroker
 from tests.faults.harness import DEADLINE_S, PARTITIONS, Run, Worker
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
@@ -127,16 +129,39 @@ def test_stock_commits_the_offset_of_an_output_that_was_never_sent(run: Run) -> 
     asyncio.run(scenario())
 
 
-def test_ours_commits_nothing_until_the_output_is_acked(run: Run) -> None:
+def test_ours_names_the_missing_topic_and_commits_nothing(run: Run) -> None:
     async def scenario() -> None:
         await _send(run, *[b"x"] * 10)
         _topic_away(run)
         worker = run.start()
-        await worker.assigned()
-        await asyncio.sleep(5)
+        assert await worker.ended() == PartMissing.exit_status
+        assert f"{run.prefix}.out" in worker.said().splitlines()[-1]
         assert set((await run.committed()).values()) == {0}
-        worker.kill()
         _topic_back(run)
+        run.start()
+        await run.drained()
+        await run.check()
+
+    asyncio.run(scenario())
+
+
+def test_ours_commits_nothing_until_the_output_is_acked(spare: SpareBroker, spare_run: Run) -> None:
+    run = spare_run
+
+    async def scenario() -> None:
+        await run.produce(600)
+        worker = run.start(stop_at="worker.after_touches:2")
+        await worker.stopped()
+        before = await run.committed()
+        # It goes on with outputs that nobody can ack: the broker stands still.
+        spare.freeze()
+        try:
+            worker.signal(signal.SIGCONT)
+            await asyncio.sleep(2)
+            worker.kill()
+        finally:
+            spare.thaw()
+        assert await run.committed() == before
         run.start()
         await run.drained()
         await run.check()
