@@ -3,6 +3,7 @@
 import json
 import random
 import socket
+import time
 from pathlib import Path
 from typing import Final
 
@@ -11,6 +12,7 @@ from deploy.local.process import file_lock
 # Below the ephemeral ranges of Linux (32768+) and macOS (49152+): an outgoing connection of
 # some program cannot take a port between our choice and our listen.
 _RANGE: Final = (20_000, 30_000)
+_LET_GO_S: Final = 5.0
 
 
 def is_free(port: int) -> bool:
@@ -30,12 +32,22 @@ def keep(home: Path, *names: str) -> dict[str, int]:
     with file_lock(home / "ports.lock"):
         known = kept(home)
         for name in names:
-            if name not in known or not is_free(known[name]):
+            if name not in known or not _comes_free(known[name]):
                 known[name] = _choose(taken=set(known.values()))
         part = home / "ports.json.tmp"
         part.write_text(json.dumps(known))
         part.replace(home / "ports.json")
     return {name: known[name] for name in names}
+
+
+def _comes_free(port: int) -> bool:
+    # A predecessor that was killed may need a moment to let go of its port.
+    deadline_s = time.monotonic() + _LET_GO_S
+    while not is_free(port):
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.1)
+    return True
 
 
 def kept(home: Path) -> dict[str, int]:

@@ -14,7 +14,7 @@ from schemas import topics
 from schemas.events import Event, decode_event
 from schemas.rejects import Rejected, decode_rejected
 from schemas.settings import Settings
-from schemas.touches import decode_decision, decode_touch
+from schemas.touches import decode_decision
 from streams.runtime.broker import ensure_topics
 from tests.collect_harness import free_port
 from tests.worker_harness import Feed, environment, siyu, unique, until, worker
@@ -116,8 +116,8 @@ def test_a_redrive_killed_at_every_step_sends_each_item_once_and_touches_nobody(
     assert len(shop.rejects(feed)) == count
     assert _thanked(feed, shop) == count
     assert {(d.outcome, d.reason) for d in _decisions(feed, shop)} == {("suppressed", "redriven")}
-    touched = [decode_touch(value).user for value in feed.read(topics.TOUCHES)]
-    assert not [user for user in touched if shop.event in user]
+    # Other tests leave records here that are no touches: look into the bytes.
+    assert not [touch for touch in feed.read(topics.TOUCHES) if shop.event.encode() in touch]
 
 
 def _thanked(feed: Feed, shop: Shop) -> int:
@@ -242,7 +242,8 @@ def test_a_tail_shows_what_arrives_and_what_became_of_it(
     feed.send([good, {**good, "properties": {}}], account=shop.event)
     with worker(env, tmp_path / "log"):
         until(lambda: len(shop.events(feed)) == 1, "the event is there")
-        until(lambda: any(user in decode_touch(v).user for v in feed.read(topics.TOUCHES)), "touch")
+        # Other tests leave records here that are no touches: look into the bytes.
+        until(lambda: any(user.encode() in v for v in feed.read(topics.TOUCHES)), "touch")
         until(lambda: any(user in d.user for d in _decisions_of(feed, user)), "decision")
 
     def tail(*words: str) -> list[dict[str, Any]]:
