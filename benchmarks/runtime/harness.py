@@ -22,11 +22,14 @@ from benchmarks.runtime.meter import Run
 SLOW_EVENTS: Final = 30_000
 MAX_PAUSE_MS: Final = 200.0
 # (row, at least so many times, this peer)
+# The row that agents are: `events` is canonical, so engage reads it with msgspec; the peers
+# validate with pydantic. The pydantic row stands beside it, with its ratios.
+OURS: Final = "siyu-msgspec"
 BARS: Final = (
-    ("siyu", 40.0, "faust"),
-    ("siyu", 3.0, "quix"),
-    ("siyu", 3.0, "bytewax"),
-    ("siyu", 1.0, "aiokafka"),
+    (OURS, 40.0, "faust"),
+    (OURS, 3.0, "quix"),
+    (OURS, 3.0, "bytewax"),
+    (OURS, 1.0, "aiokafka"),
 )
 
 
@@ -159,7 +162,7 @@ def _report(bench: Bench, vs: Sequence[str], events: int, rounds: int) -> dict[s
     }
     checks["touch counts equal"] = all(row["touches_equal"] for row in results.values())
     checks["state counts equal"] = all(row.get("counts_equal", True) for row in results.values())
-    checks["no pause above 200 ms"] = results["siyu"]["largest_pause_ms"] <= MAX_PAUSE_MS
+    checks["no pause above 200 ms"] = results[OURS]["largest_pause_ms"] <= MAX_PAUSE_MS
     source = bench.sources[events][1]
     return {
         "bench": "runtime",

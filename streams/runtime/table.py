@@ -19,6 +19,7 @@ from streams.runtime.store import Store
 
 VERSION: Final = 1
 _HEADER: Final = struct.Struct("<Bqq")
+_PACK: Final = _HEADER.pack
 HEADER_BYTES: Final = _HEADER.size
 NO_TIMER: Final = -1
 # A restore that reads nothing for this long has lost its broker.
@@ -78,11 +79,14 @@ class Shard:
 
     def put(self, key: bytes, packed: bytes, *, offset: int, timer_ms: int | None) -> None:
         """Set a key's state and mark it dirty."""
-        if timer_ms is not None:
+        if timer_ms is None:
+            timer_ms = NO_TIMER
+        else:
             held = self._value(key)
             if held is None or timer_of(held) != timer_ms:
                 heapq.heappush(self._heap, (timer_ms, key))
-        self._dirty[key] = pack_value(packed, offset=offset, timer_ms=timer_ms)
+        # As pack_value, without the call: each event comes through here.
+        self._dirty[key] = _PACK(VERSION, offset, timer_ms) + packed
 
     @property
     def timers(self) -> int:
