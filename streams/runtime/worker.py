@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
 from schemas.errors import PartMissing, SiyuError
-from schemas.settings import Settings, home
+from schemas.settings import Settings
 from schemas.topics import Topic
 from sinks.offsets import mend_offset_fetch
 from streams.runtime.lanes import Lanes, Process, Wake
@@ -46,6 +46,9 @@ class _App(faust.App):
     """Faust's app with a hook that runs on its loop before partitions can come."""
 
     prepare: Callable[[], Awaitable[None]]
+
+    def _create_directories(self) -> None:
+        """Make no folder: Faust wants one for tables of its own, which are not used."""
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -179,8 +182,6 @@ def _new_app(settings: Settings, group: str, topics: frozenset[str]) -> _App:
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,
-        # Faust makes this folder though its own tables are not used: not where we were started.
-        datadir=str(home() / "faust"),
         stream_buffer_maxsize=4,  # batches, not records
         consumer_auto_offset_reset="earliest",
         # After a broker restart the first metadata can be empty; the default waits for minutes.
