@@ -112,7 +112,7 @@ class Process:
                 return number == signal.SIGKILL
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
-            if self._ended_within(wait_s):
+            if self._ended_within(pid, wait_s):
                 return True
         raise SiyuError(f"{self.name}: pid {self.pid()} did not end, even by SIGKILL")
 
@@ -127,7 +127,7 @@ class Process:
             return False
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, number)
-        return self._ended_within(wait_s)
+        return self._ended_within(pid, wait_s)
 
     def tail(self, lines: int = 15) -> str:
         """Return the last lines of the log."""
@@ -137,9 +137,10 @@ class Process:
             file.seek(max(0, self.log_path.stat().st_size - 400 * lines))
             return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
 
-    def _ended_within(self, wait_s: float) -> bool:
+    def _ended_within(self, pid: int, wait_s: float) -> bool:
         deadline_s = time.monotonic() + wait_s
-        while self.pid() is not None:
+        # This one, by its pid: a supervisor may have started a successor already.
+        while self.pid() == pid:
             if time.monotonic() > deadline_s:
                 return False
             time.sleep(_POLL_S)
