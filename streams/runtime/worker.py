@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import faust
 import structlog
@@ -15,6 +15,7 @@ from schemas.errors import PartMissing, SiyuError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from sinks.offsets import mend_offset_fetch
+from streams.runtime.assignor import RememberingAssignor
 from streams.runtime.lanes import Lanes, Process, Wake
 from streams.runtime.producers import new_producer
 from streams.runtime.status import StatusPage
@@ -131,7 +132,8 @@ class FaustWorker:
 
     async def _require_topics(self) -> None:
         # Without this, a lane would look for its missing topic for 40 s and then say "timeout".
-        present = (await self._touches.client.fetch_all_metadata()).topics()
+        cluster = await self._touches.client.fetch_all_metadata()
+        present = cluster.topics()
         wanted = {name for a in self.agents for name in (a.source.name, a.state.name, *a.outputs)}
         if missing := sorted(wanted - present):
             self.failure = PartMissing(
@@ -140,6 +142,10 @@ class FaustWorker:
                 remedy="run `./siyu migrate`",
             )
             raise self.failure
+
+        # So that this worker, if it leads the group, knows them whatever a broker says later.
+        seen = {name: set(cluster.partitions_for_topic(name) or ()) for name in wanted}
+        cast("RememberingAssignor", self.app.assignor).seen = seen
 
     # Faust's signals send (app, set of partitions) and keyword arguments of their own.
 
@@ -182,6 +188,7 @@ def _new_app(settings: Settings, group: str, topics: frozenset[str]) -> _App:
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,
+        PartitionAssignor=RememberingAssignor,
         stream_buffer_maxsize=4,  # batches, not records
         consumer_auto_offset_reset="earliest",
         # After a broker restart the first metadata can be empty; the default waits for minutes.
