@@ -97,6 +97,11 @@ class Settings(BaseSettings):
     land_max_rows: int = Field(50_000, description="rows of one insert, at most")
     land_max_delay_ms: int = Field(500, description="how long a row waits for others")
 
+    @property
+    def isolation_level(self) -> Literal["read_committed", "read_uncommitted"]:
+        """What consumers ask for: without transactions nothing is ever marked committed."""
+        return "read_committed" if self.kafka_transactions else "read_uncommitted"
+
     @classmethod
     def settings_customise_sources(
         cls,

@@ -94,7 +94,7 @@ async def _compare_log(settings: Settings, client: Client, report: Report) -> No
         bootstrap_servers=settings.kafka,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        isolation_level="read_committed" if settings.kafka_transactions else "read_uncommitted",
+        isolation_level=settings.isolation_level,
     )
     await consumer.start()
     try:

@@ -86,7 +86,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             group_id=GROUP,
             enable_auto_commit=False,
             auto_offset_reset="earliest",
-            isolation_level="read_committed" if settings.kafka_transactions else "read_uncommitted",
+            isolation_level=settings.isolation_level,
             max_partition_fetch_bytes=2 * 1024 * 1024,
             metadata_max_age_ms=10_000,
         )

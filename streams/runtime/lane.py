@@ -191,12 +191,11 @@ class PartitionLane:
         return self._pending_outputs + len(self._acks) + self.shard.dirty
 
     async def _restore(self) -> None:
-        committed_only = "read_committed" if self._settings.kafka_transactions else None
         consumer = AIOKafkaConsumer(
             bootstrap_servers=self._settings.kafka,
             group_id=self._group,
             enable_auto_commit=False,
-            isolation_level=committed_only or "read_uncommitted",
+            isolation_level=self._settings.isolation_level,
             max_partition_fetch_bytes=8 * 1024 * 1024,
             fetch_max_wait_ms=50,
         )

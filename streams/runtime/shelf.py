@@ -76,11 +76,11 @@ class Shelf:
         return Shard(self._topic, partition, store)
 
     async def _follow_forever(self) -> None:
-        level = "read_committed" if self._settings.kafka_transactions else "read_uncommitted"
         while True:
             try:
                 async with AIOKafkaConsumer(
-                    bootstrap_servers=self._settings.kafka, isolation_level=level
+                    bootstrap_servers=self._settings.kafka,
+                    isolation_level=self._settings.isolation_level,
                 ) as consumer:
                     await self._follow(consumer)
             except KafkaError as problem:

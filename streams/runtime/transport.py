@@ -237,11 +237,11 @@ class BatchSchema(faust.Schema[Any, Any]):
 
 
 def use_micro_batches(
-    app: faust.App, bootstrap: str, topics: frozenset[str], *, committed_only: bool
+    app: faust.App, bootstrap: str, topics: frozenset[str], *, isolation_level: str
 ) -> None:
     """Give *app* the transport; lanes commit the offsets of *topics*."""
     urls = [URL(f"kafka://{server.strip()}") for server in bootstrap.split(",")]
     transport = MicroBatchTransport(urls, app)
     transport.laned = topics
-    transport.isolation_level = "read_committed" if committed_only else "read_uncommitted"
+    transport.isolation_level = isolation_level
     app.transport = transport

@@ -201,5 +201,5 @@ def _new_app(settings: Settings, group: str, topics: frozenset[str]) -> _App:
         broker_max_poll_interval=600.0,
         stream_wait_empty=False,
     )
-    use_micro_batches(app, settings.kafka, topics, committed_only=settings.kafka_transactions)
+    use_micro_batches(app, settings.kafka, topics, isolation_level=settings.isolation_level)
     return app

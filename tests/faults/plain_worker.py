@@ -27,7 +27,7 @@ app = faust.App(
     broker_commit_interval=0.3,
     consumer_auto_offset_reset="earliest",
 )
-use_micro_batches(app, BOOTSTRAP, frozenset(), committed_only=True)
+use_micro_batches(app, BOOTSTRAP, frozenset(), isolation_level="read_committed")
 
 
 async def finish(what: str, values: list[bytes]) -> None:

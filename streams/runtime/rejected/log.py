@@ -99,7 +99,7 @@ async def read_topic(settings: Settings, topic: Topic) -> AsyncIterator[Any]:
         bootstrap_servers=settings.kafka,
         enable_auto_commit=False,
         auto_offset_reset="earliest",
-        isolation_level="read_committed" if settings.kafka_transactions else "read_uncommitted",
+        isolation_level=settings.isolation_level,
         max_partition_fetch_bytes=4 * 1024 * 1024,
         fetch_max_wait_ms=50,
     )

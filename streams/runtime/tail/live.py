@@ -22,7 +22,7 @@ async def follow(
         bootstrap_servers=settings.kafka,
         enable_auto_commit=False,
         auto_offset_reset="latest",
-        isolation_level="read_committed" if settings.kafka_transactions else "read_uncommitted",
+        isolation_level=settings.isolation_level,
         fetch_max_wait_ms=100,
     )
     try:
