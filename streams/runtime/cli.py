@@ -1,22 +1,20 @@
 """The command line: `siyu COMMAND`; each process of the flow is one command."""
 
-import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from pydantic import ValidationError
-from rich.console import Console
-from rich.table import Table
 
 from deploy.local import cli as stack_cli
-from schemas.errors import PartMissing, SiyuError
+from schemas.errors import SiyuError
 from schemas.settings import Settings
 from streams.runtime import log
+from streams.runtime.bench import cli as bench_cli
 from streams.runtime.contracts import cli as contracts_cli
+from streams.runtime.printing import Json, print_json, print_table
 from streams.runtime.rejected import cli as rejected_cli
 from streams.runtime.tail.cli import tail
 
@@ -32,13 +30,11 @@ app.add_typer(contracts_cli.app, name="schema")
 app.add_typer(rejected_cli.app, name="rejected")
 app.command()(tail)
 app.add_typer(rules, name="rules")
-bench = typer.Typer(help="Measure; benchmarks/README.md says how to read it.", no_args_is_help=True)
-app.add_typer(bench, name="bench")
+app.add_typer(bench_cli.app, name="bench")
 for command in stack_cli.app.registered_commands:
     if command.callback is not None and command.callback.__name__ != "up":
         app.registered_commands.append(command)
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no progress.")]
 Rulebook = Annotated[
     Path | None, typer.Option("--rulebook", help="Folder; SIYU_RULEBOOK by default.")
 ]
@@ -56,7 +52,7 @@ def migrate(*, as_json: Json = False) -> None:
     """Create what is missing: Kafka topics and ClickHouse tables."""
     made = _migrate(Settings())
     if as_json:
-        _print_json(made)
+        print_json(made)
     else:
         print(f"topics made: {', '.join(made['topics']) or 'none missing'}")
         print(f"migrations applied: {', '.join(made['migrations']) or 'none missing'}")
@@ -118,7 +114,7 @@ def audit(*, as_json: Json = False) -> None:
 
     report = run_audit(Settings())
     if as_json:
-        _print_json(report)
+        print_json(report)
     else:
         print("ok" if report["ok"] else "NOT ok")
         for finding in report["findings"]:
@@ -140,7 +136,7 @@ def query(
 
     if not name:
         listed = {"queries": sorted(names())}
-        _print_json(listed) if as_json else print("\n".join(listed["queries"]))
+        print_json(listed) if as_json else print("\n".join(listed["queries"]))
         return
     pairs = [item.partition("=") for item in param or []]
     wrong = next((key for key, equals, _ in pairs if not equals), None)
@@ -148,9 +144,9 @@ def query(
         raise typer.BadParameter(f"--param {wrong}: expected NAME=VALUE")
     answer = run_query(Settings(), name, {key: value for key, _, value in pairs})
     if as_json:
-        _print_json(answer)
+        print_json(answer)
     else:
-        _print_table(answer["columns"], answer["rows"])
+        print_table(answer["columns"], answer["rows"])
 
 
 @rules.command("lint")
@@ -164,7 +160,7 @@ def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     loaded = load_rulebook(rulebook or settings.rulebook, load_plan(settings.plan))
     Engine(loaded)
     figures = {"ok": True, "tags": len(loaded.tags), "rules": len(loaded.rules)}
-    _print_json(figures) if as_json else print(f"ok: {figures['tags']} tags, "
+    print_json(figures) if as_json else print(f"ok: {figures['tags']} tags, "
                                                f"{figures['rules']} rules")  # fmt: skip
 
 
@@ -182,7 +178,7 @@ def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     failures = [failure for file in files for failure in run_file(loaded, file)]
     if as_json:
         told = [str(failure) for failure in failures]
-        _print_json({"ok": not failures, "files": len(files), "failures": told})
+        print_json({"ok": not failures, "files": len(files), "failures": told})
     else:
         for failure in failures:
             print(failure)
@@ -190,99 +186,11 @@ def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     raise typer.Exit(1 if failures else 0)
 
 
-@bench.command("runtime")
-def bench_runtime(
-    *,
-    vs: Annotated[
-        str, typer.Option(help="Peers, by comma; installed on demand.")
-    ] = "faust,quix,bytewax,aiokafka,confluent",
-    events: Annotated[int, typer.Option(min=1)] = 400_000,
-    users: Annotated[int, typer.Option(min=1)] = 20_000,
-    rounds: Annotated[int, typer.Option(min=1)] = 3,
-    as_json: Json = False,
-) -> None:
-    """Run one job on our runtime and on its peers, in alternating rounds."""
-    with _benchmarks():
-        from benchmarks.runtime import harness
-        from benchmarks.runtime.engines import PEERS
-    peers = [name.strip() for name in vs.split(",") if name.strip()]
-    unknown = [name for name in peers if name not in PEERS]
-    if unknown:
-        raise typer.BadParameter(f"--vs {unknown[0]}: expected some of {', '.join(PEERS)}")
-    found = harness.run(vs=peers, events=events, users=users, rounds=rounds, quiet=as_json)
-    _print_bench(found, as_json=as_json)
-
-
-@bench.command("restore")
-def bench_restore(
-    *,
-    users: Annotated[int, typer.Option(min=1)] = 1_000_000,
-    rounds: Annotated[int, typer.Option(min=1)] = 1,
-    as_json: Json = False,
-) -> None:
-    """Restore the state of many users from its changelog."""
-    with _benchmarks():
-        from benchmarks import restore
-    _print_bench(restore.run(users=users, rounds=rounds, quiet=as_json), as_json=as_json)
-
-
-@bench.command("collect")
-def bench_collect(
-    *,
-    events: Annotated[int, typer.Option(min=10_000, help="In batches of 100; a tenth singly.")] = (
-        100_000
-    ),
-    rounds: Annotated[int, typer.Option(min=1)] = 3,
-    as_json: Json = False,
-) -> None:
-    """Send batches of 1 and 100 to the edge and to a bare handler, in alternating rounds."""
-    with _benchmarks():
-        from benchmarks import collect as collect_bench
-    _print_bench(collect_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
-
-
-@contextmanager
-def _benchmarks() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as missing:
-        if not (missing.name or "").startswith("benchmarks"):
-            raise
-        raise PartMissing(
-            "benchmarks",
-            "the folder is not in what is installed here",
-            remedy="run `./siyu bench` in a checkout",
-        ) from missing
-
-
-def _print_bench(found: dict[str, Any], *, as_json: bool) -> None:
-    if as_json:
-        _print_json(found)
-    else:
-        rows = [[name, *map(row.get, ("median", "unit", "cpu_s_per_100k", "peak_rss_mb",
-                 "largest_pause_ms"))] for name, row in found["results"].items()]  # fmt: skip
-        _print_table(["", "median", "unit", "CPU s/100k", "RSS MB", "largest pause ms"], rows)
-        for name, value in (found["ratios"] | found["checks"]).items():
-            print(f"{name}: {value}")
-    raise typer.Exit(0 if all(found["checks"].values()) else 1)
-
-
 def _migrate(settings: Settings) -> dict[str, list[str]]:
     from sinks.clickhouse.migrate import migrate as migrate_tables
     from streams.runtime.broker import ensure_topics
 
     return {"topics": ensure_topics(settings), "migrations": migrate_tables(settings)}
-
-
-def _print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    print(json.dumps(value, ensure_ascii=False, default=str))
-
-
-def _print_table(columns: list[str], rows: list[list[Any]]) -> None:
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
 
 
 def _guarded(command: Callable[[], None]) -> int:

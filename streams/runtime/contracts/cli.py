@@ -1,15 +1,14 @@
 """`siyu schema`: lint the tracking plan, export all contracts, tell what changed."""
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from schemas.settings import ROOT, Settings
+from streams.runtime.printing import Json, print_json
 
 app = typer.Typer(help="Contracts: the tracking plan, tags, rules, touches.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no progress.")]
 PlanPath = Annotated[Path | None, typer.Option("--plan", help="Folder; SIYU_PLAN by default.")]
 
 
@@ -24,7 +23,7 @@ def lint(*, plan: PlanPath = None, as_json: Json = False) -> None:
             {"file": one.where, "line": one.line, "problem": one.problem, "hint": one.hint}
             for one in faults
         ]
-        _print_json({"ok": not faults, "events": len(read.events), "faults": told})
+        print_json({"ok": not faults, "events": len(read.events), "faults": told})
     else:
         for fault in faults:
             print(fault)
@@ -44,7 +43,7 @@ def export(
     from streams.core.plan import load_plan
 
     written = [str(path) for path in write(out, load_plan(plan or Settings().plan))]
-    _print_json({"written": written}) if as_json else print("\n".join(written))
+    print_json({"written": written}) if as_json else print("\n".join(written))
 
 
 @app.command()
@@ -61,7 +60,7 @@ def diff(
     changes = changes_of(load_plan(old), load_plan(new))
     errors = [change for change in changes if change.is_error]
     if as_json:
-        _print_json({"ok": not errors, "changes": [change.told() for change in changes]})
+        print_json({"ok": not errors, "changes": [change.told() for change in changes]})
     else:
         for change in changes:
             kind = "BREAKING" if change.is_error else "announced" if change.breaking else "ok"
@@ -71,7 +70,3 @@ def diff(
             print(f"{len(errors)} breaking: raise the event's version once producers and readers "
                   "know, or keep what was")  # fmt: skip
     raise typer.Exit(1 if errors else 0)
-
-
-def _print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    print(json.dumps(value, ensure_ascii=False, default=str))

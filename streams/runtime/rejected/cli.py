@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -12,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.settings import Settings
+from streams.runtime.printing import Json, print_json
 
 app = typer.Typer(help="Rejects: list them by cause, look, send again.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no progress.")]
 Fingerprint = Annotated[str, typer.Argument(help="As `siyu rejected list` shows it.")]
 
 
@@ -36,7 +35,7 @@ def list_rejects(*, as_json: Json = False) -> None:
             }
             for group in groups
         ]  # fmt: skip
-        _print_json({"groups": told, "total": sum(group.count for group in groups)})
+        print_json({"groups": told, "total": sum(group.count for group in groups)})
         return
     table = Table("fingerprint", "count", "redriven", "stage", "reason", "detail", "last seen",
                   "remedy")  # fmt: skip
@@ -58,7 +57,7 @@ def show(
     """Print rejects of one cause with their bytes, as they came in."""
     found = asyncio.run(_shown(Settings(), fingerprint, limit))
     if as_json:
-        _print_json({"fingerprint": fingerprint, "rejects": found})
+        print_json({"fingerprint": fingerprint, "rejects": found})
     elif not found:
         print(f"no reject has the fingerprint {fingerprint}; `siyu rejected list` shows them")
     else:
@@ -92,7 +91,7 @@ def redrive(
     choice = Choice(fingerprint, stage, reason)
     outcome = asyncio.run(run(settings, validator, choice, dry_run=dry_run, force=force)).told()
     if as_json:
-        _print_json({"dry_run": dry_run, **outcome})
+        print_json({"dry_run": dry_run, **outcome})
         return
     rate = outcome["recovery_rate"]
     print(f"matched {outcome['matched']}: {outcome['already_redriven']} were redriven before, "
@@ -138,7 +137,3 @@ def _text(body: bytes, *, cut: bool = False) -> str | None:
     except UnicodeDecodeError as broken:
         inside = cut and broken.end == len(body) and broken.start > 0
         return body[: broken.start].decode() if inside else None
-
-
-def _print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
-    print(json.dumps(value, ensure_ascii=False, default=str))

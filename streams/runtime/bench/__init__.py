@@ -1,0 +1,1 @@
+"""The command line of the benches; what they do stands in benchmarks/."""

@@ -1,0 +1,89 @@
+"""`siyu bench`: each part side by side with its peers."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from schemas.errors import PartMissing
+from streams.runtime.printing import Json, print_json, print_table
+
+app = typer.Typer(help="Measure; benchmarks/README.md says how to read it.", no_args_is_help=True)
+
+
+@app.command("runtime")
+def runtime(
+    *,
+    vs: Annotated[
+        str, typer.Option(help="Peers, by comma; installed on demand.")
+    ] = "faust,quix,bytewax,aiokafka,confluent",
+    events: Annotated[int, typer.Option(min=1)] = 400_000,
+    users: Annotated[int, typer.Option(min=1)] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Run one job on our runtime and on its peers, in alternating rounds."""
+    with _benchmarks():
+        from benchmarks.runtime import harness
+        from benchmarks.runtime.engines import PEERS
+    peers = [name.strip() for name in vs.split(",") if name.strip()]
+    unknown = [name for name in peers if name not in PEERS]
+    if unknown:
+        raise typer.BadParameter(f"--vs {unknown[0]}: expected some of {', '.join(PEERS)}")
+    found = harness.run(vs=peers, events=events, users=users, rounds=rounds, quiet=as_json)
+    _print_bench(found, as_json=as_json)
+
+
+@app.command("restore")
+def restore(
+    *,
+    users: Annotated[int, typer.Option(min=1)] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 1,
+    as_json: Json = False,
+) -> None:
+    """Restore the state of many users from its changelog."""
+    with _benchmarks():
+        from benchmarks import restore
+    _print_bench(restore.run(users=users, rounds=rounds, quiet=as_json), as_json=as_json)
+
+
+@app.command("collect")
+def collect(
+    *,
+    events: Annotated[int, typer.Option(min=10_000, help="In batches of 100; a tenth singly.")] = (
+        100_000
+    ),
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Send batches of 1 and 100 to the edge and to a bare handler, in alternating rounds."""
+    with _benchmarks():
+        from benchmarks import collect as collect_bench
+    _print_bench(collect_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
+
+
+@contextmanager
+def _benchmarks() -> Iterator[None]:
+    try:
+        yield
+    except ModuleNotFoundError as missing:
+        if not (missing.name or "").startswith("benchmarks"):
+            raise
+        raise PartMissing(
+            "benchmarks",
+            "the folder is not in what is installed here",
+            remedy="run `./siyu bench` in a checkout",
+        ) from missing
+
+
+def _print_bench(found: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        rows = [[name, *map(row.get, ("median", "unit", "cpu_s_per_100k", "peak_rss_mb",
+                 "largest_pause_ms"))] for name, row in found["results"].items()]  # fmt: skip
+        print_table(["", "median", "unit", "CPU s/100k", "RSS MB", "largest pause ms"], rows)
+        for name, value in (found["ratios"] | found["checks"]).items():
+            print(f"{name}: {value}")
+    raise typer.Exit(0 if all(found["checks"].values()) else 1)
