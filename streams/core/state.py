@@ -66,6 +66,44 @@ class RuleState(msgspec.Struct, array_like=True):
     afters: dict[str, list[int]] = {}
     nones: dict[str, list[int]] = {}
     exits: list[int] = []
+    # By key of a sequence: time of an event * 16 + its step. Of inactive: the latest event.
+    chains: dict[str, list[int]] = {}
+    latest_ms: int = 0
+    # The birthday, "MM-DD"; when the user entered by key of the re-entry.
+    note: str = ""
+    entered: dict[str, int] = {}
+
+
+class Run(msgspec.Struct, array_like=True):
+    """A user amid a rule's steps: parked at ``step`` until ``due_ms``.
+
+    ``version`` is the rule's when it began and ``trigger`` what it began with: the ids come
+    from them. ``held``: the step is a send that quiet hours hold, else a wait.
+    """
+
+    rule: str
+    version: str
+    trigger: str
+    step: str
+    due_ms: int
+    fire_at_ms: int
+    cause: Cause
+    variant: str = ""
+    held: bool = False
+    key: str = ""
+
+
+class Watch(msgspec.Struct, array_like=True):
+    """A goal that is waited for, from ``start_ms`` to ``end_ms``; ``touch_id`` is the last sent."""
+
+    rule: str
+    version: str
+    trigger: str
+    start_ms: int
+    end_ms: int
+    variant: str = ""
+    held_out: bool = False
+    touch_id: str = ""
 
 
 class State(msgspec.Struct, array_like=True):
@@ -82,6 +120,14 @@ class State(msgspec.Struct, array_like=True):
     rules: dict[str, RuleState] = {}
     timers: list[Timer] = []
     caps: dict[str, list[int]] = {}
+    # The user's time zone; runs; the next due by rule (inactive, date); goals; when and by
+    # which rule an exclusive group was heard; cap and time by touch, for refunds.
+    zone: str = ""
+    runs: list[Run] = []
+    alarms: dict[str, int] = {}
+    goals: list[Watch] = []
+    heard: dict[str, tuple[int, str]] = {}
+    reserved: dict[str, tuple[str, int]] = {}
 
     def rule(self, rule: str) -> RuleState:
         """Return the part of a rule, made on first use."""
