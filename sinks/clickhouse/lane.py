@@ -17,7 +17,15 @@ from schemas.crash import crash_point
 from schemas.errors import SinkUnavailable
 from sinks.clickhouse.client import RowsRefused
 from sinks.clickhouse.plan import Plan, plan_of
-from sinks.clickhouse.rows import Part, Record, Span, build_parts, reject_part, span_of
+from sinks.clickhouse.rows import (
+    Part,
+    Record,
+    Span,
+    build_parts,
+    by_month,
+    reject_part,
+    span_of,
+)
 from sinks.clickhouse.writer import Writer
 
 log = structlog.get_logger("siyu.land")
@@ -162,7 +170,7 @@ class Lane:
             await self._ledger.commit(span.first, plan_of(span, _now_ms(), careful=True))
             careful = True
         if careful:
-            await self._land_carefully(span, records)
+            await self._land_carefully(records)
         crash_point("land.after_insert")
         await self._ledger.commit(span.last + 1, None)
         crash_point("land.after_commit")
@@ -180,24 +188,38 @@ class Lane:
         log.warning("land.plan_old", **who, landed=len(there), of=span.n)
         return bool(there)
 
-    async def _land_carefully(self, span: Span, records: list[Record]) -> None:
-        """Insert what is not there yet, in halves, so that a bad row is found and set aside."""
-        there: set[int] = await self._patiently(partial(self._writer.landed, span))
-        queue = deque([[record for record in records if record.offset not in there]])
+    async def _land_carefully(self, records: list[Record]) -> None:
+        """Insert what is not there yet, in halves, so that a bad row is found and set aside.
+
+        Only whole nodes of one fixed tree are inserted (the block by months, each in halves):
+        an insert that a killed predecessor left in flight has the token of the same node.
+        """
+        queue = deque(by_month(records))
         while queue:
             some = queue.popleft()
-            if not some:
-                continue
-            part_span = span_of(self.topic, self.partition, some)
-            try:
-                await self._insert_all(build_parts(part_span, some))
-            except RowsRefused as refused:
-                if len(some) == 1:
-                    part = reject_part(part_span, some[0], refused.problem)
-                    await self._patiently(partial(self._writer.insert, part))
-                else:
-                    middle = len(some) // 2
-                    queue.extendleft([some[middle:], some[:middle]])
+            if not await self._taken(some):
+                middle = len(some) // 2
+                queue.extendleft([some[middle:], some[:middle]])
+
+    async def _taken(self, some: list[Record]) -> bool:
+        """Insert what a node lacks; False if it has to be halved. A bad row alone is set aside."""
+        span = span_of(self.topic, self.partition, some)
+        found: set[int] = await self._patiently(partial(self._writer.landed, span))
+        if all(record.offset in found for record in some):
+            return True
+        crash_point("land.amid_halves")
+        parts = build_parts(span, some)
+        absent = [part for part in parts if not found.issuperset(part.offsets)]
+        if not all(found.isdisjoint(part.offsets) for part in absent):
+            return False
+        try:
+            await self._insert_all(absent)
+        except RowsRefused as refused:
+            if len(some) > 1:
+                return False
+            part = reject_part(span, some[0], refused.problem)
+            await self._patiently(partial(self._writer.insert, part))
+        return True
 
     async def _insert_all(self, parts: Sequence[Part]) -> None:
         for number, part in enumerate(parts):

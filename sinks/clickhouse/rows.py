@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from schemas.rejects import Reject, rejected
-from sinks.clickhouse.tables import BY_TOPIC, REJECTS, Table, Values
+from sinks.clickhouse.tables import BY_TOPIC, PROVENANCE, REJECTS, Table, Values
 
 _HOUR_MS: Final = 3_600_000
 # A record's own time comes from its producer: keep a wild one inside what DateTime64 holds.
@@ -67,6 +67,11 @@ class Part:
         """Return the number of rows."""
         return len(self.columns[-1])
 
+    @property
+    def offsets(self) -> Sequence[int]:
+        """The offset of each row."""
+        return self.columns[PROVENANCE.index("_offset") - len(PROVENANCE)]
+
 
 def span_of(topic: str, partition: int, records: Sequence[Record]) -> Span:
     """Return the range that ``records`` (not empty, in order of offset) cover."""
@@ -86,8 +91,7 @@ def build_parts(span: Span, records: Sequence[Record]) -> list[Part]:
     rows: dict[str, list[Values]] = defaultdict(list)
     refused: dict[str, list[Values]] = defaultdict(list)
     for record in records:
-        logged_ms = min(max(record.timestamp, _EARLIEST_MS), _LATEST_MS)
-        month = _month(logged_ms // _HOUR_MS)
+        logged_ms, month = _logged(record)
         tail = (span.partition, record.offset, logged_ms)
         try:
             row = table.values(table.decode(record.value or b""))
@@ -106,13 +110,26 @@ def build_parts(span: Span, records: Sequence[Record]) -> list[Part]:
     ]
 
 
+def by_month(records: Sequence[Record]) -> list[list[Record]]:
+    """Return the records of each month, in order of offset: what one atomic insert can carry."""
+    months: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        months[_logged(record)[1]].append(record)
+    return [months[month] for month in sorted(months)]
+
+
 def reject_part(span: Span, record: Record, problem: str) -> Part:
     """Return the insert that sets aside one record whose row ClickHouse will not take."""
-    logged_ms = min(max(record.timestamp, _EARLIEST_MS), _LATEST_MS)
+    logged_ms, _ = _logged(record)
     row = _refused_values(span.topic, "uninsertable", problem, record.value or b"")
     values = (*row, span.partition, record.offset, logged_ms)
-    token = f"{span.topic}:{span.partition}:{record.offset}/refused"
-    return Part(REJECTS, token, _columns(REJECTS, [values]))
+    return Part(REJECTS, f"{span.token()}/refused", _columns(REJECTS, [values]))
+
+
+def _logged(record: Record) -> tuple[int, str]:
+    """Return when the broker logged a record, within what a row can hold, and its month."""
+    logged_ms = min(max(record.timestamp, _EARLIEST_MS), _LATEST_MS)
+    return logged_ms, _month(logged_ms // _HOUR_MS)
 
 
 def _refused_values(topic: str, reason: str, problem: str, body: bytes) -> Values:
