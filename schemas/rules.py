@@ -17,7 +17,7 @@ from schemas.authoring import (
     NotYet,
     parse_duration_ms,
 )
-from schemas.tags import Tag
+from schemas.tags import Bounds, Tag
 
 Status = Literal["draft", "shadow", "live", "paused"]
 Channel = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")]
@@ -161,7 +161,7 @@ class Policies(Authored):
 
 
 class RulebookFile(Authored):
-    """One YAML file of the rulebook: any of tags, policies, rules, declares.
+    """One YAML file of the rulebook: any of tags, policies, rules, declares, bounds.
 
     ``declares`` names own events, or own properties of catalogued events, so that
     paths to them are not taken for typing errors.
@@ -171,3 +171,5 @@ class RulebookFile(Authored):
     policies: Policies | None = None
     rules: list[Rule] = Field(default_factory=list[Rule])
     declares: dict[str, list[str]] = Field(default_factory=dict)
+    # Of tags with quantiles, by id: `siyu tags bounds` writes them.
+    bounds: dict[Id, Bounds] = Field(default_factory=dict[str, Bounds])

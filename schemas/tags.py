@@ -18,6 +18,12 @@ from schemas.authoring import (
 )
 
 _DAY_MS: Final = UNITS_MS["d"]
+# The three layers that operators speak of: 渠道 where from, 行为 what they do, 业务 what it means.
+Layer = Literal["channel", "behaviour", "business"]
+# What `siyu tags import` and `siyu tags backfill` write: no behaviour, so "*" leaves them out.
+IMPORTED: Final = "tag_imported"
+BACKFILLED: Final = "tag_backfilled"
+SILENT: Final = frozenset({IMPORTED, BACKFILLED})
 
 
 def _allow_when(schema: dict[str, Any]) -> None:
@@ -44,6 +50,7 @@ class _Tag(Authored):
     event: EventNames
     where: Condition = Field(default_factory=dict)
     description: str = ""
+    layer: Layer | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -229,6 +236,7 @@ class ExprTag(Authored):
     otherwise: Id | None = Field(None, alias="else")
     compute: Any = None
     description: str = ""
+    layer: Layer | None = None
 
     @model_validator(mode="after")
     def _one_form(self) -> Self:
@@ -237,12 +245,114 @@ class ExprTag(Authored):
         return self
 
 
+class Bounds(Authored):
+    """From which value on a user is high, from which middle; ``at`` and ``users`` tell of when."""
+
+    high: int | float
+    middle: int | float
+    at: str = ""
+    users: int = 0
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if self.high < self.middle:
+            raise PydanticCustomError("falling", "high is not below middle")
+        return self
+
+
+class Quantiles(Authored):
+    """The share of users below each bound: 0.9 leaves the tenth with the most value."""
+
+    high: float = Field(0.9, gt=0, lt=1)
+    middle: float = Field(0.5, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _falling(self) -> Self:
+        if self.high < self.middle:
+            raise PydanticCustomError("falling", "high is not below middle")
+        return self
+
+
+class ValueTierTag(ExprTag):
+    """``high``, ``middle`` or ``low`` by the number ``of`` another tag.
+
+    Either with ``bounds``, or with ``quantiles``: then `siyu tags bounds` computes the bounds
+    in ClickHouse and writes them to a file of the rulebook. Until then the tag is missing.
+    """
+
+    kind: Literal["value_tier"]  # type: ignore[assignment]  # it runs as an expr of its bounds
+    of: Annotated[str, Field(pattern=r"^tag\.[a-z][a-z0-9_]*(\.[a-z_]+)?$")]
+    bounds: Bounds | None = None
+    quantiles: Quantiles | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _own_words(cls, raw: Any) -> Any:  # noqa: ANN401 - pydantic hands over what the file holds
+        wrong = {"cases", "else", "compute"} & set(raw) if isinstance(raw, dict) else None
+        if wrong:
+            raise PydanticCustomError("one_form", "a value_tier has no {key}", {"key": min(wrong)})
+        return raw
+
+    @model_validator(mode="after")
+    def _one_form(self) -> Self:
+        if (self.bounds is None) == (self.quantiles is None):
+            raise PydanticCustomError("one_form", "write exactly one of bounds, quantiles")
+        return self if self.bounds is None else self.bounded(self.bounds)
+
+    def bounded(self, bounds: Bounds) -> Self:
+        """Return the tag with these bounds."""
+        cases = [{"high": {self.of: {"gte": bounds.high}}},
+                 {"middle": {self.of: {"gte": bounds.middle}}}]  # fmt: skip
+        return self.model_copy(update={"cases": cases, "otherwise": "low"})
+
+
+class ImportTag(_Tag):
+    """What `siyu tags import` said last, by its time: a value from outside, or nothing."""
+
+    event: EventNames = Field(default_factory=lambda: [IMPORTED])
+    kind: Literal["import"]
+
+    @model_validator(mode="after")
+    def _only_imports(self) -> Self:
+        if self.event != [IMPORTED]:
+            raise PydanticCustomError("import_event", "an import tag has no event of its own")
+        return self
+
+
+class ChurnRiskTag(_Tag):
+    """``{level, risk}``: how unusual a user's silence is, by the rhythm of their own events.
+
+    ``rhythm`` stands for the interval of who has none yet; ``middle`` and ``high`` are risks.
+    """
+
+    kind: Literal["churn_risk"]
+    rhythm_ms: DurationMs = Field(60 * _DAY_MS, alias="rhythm")
+    middle: float = Field(0.5, gt=0, lt=1)
+    high: float = Field(0.8, gt=0, lt=1)
+
+    @model_validator(mode="after")
+    def _rising_risk(self) -> Self:
+        if self.high < self.middle:
+            raise PydanticCustomError("falling", "high is not below middle")
+        return self
+
+
 EventTag = (
     CountTag | SumTag | LastTag | FirstTag | FlagTag
     | AvgTag | MinTag | MaxTag | DistinctTag | TopkTag | DecayTag | PerKeyTag
-    | StageTag | RfmTag | ChannelTag
+    | StageTag | RfmTag | ChannelTag | ImportTag | ChurnRiskTag
 )  # fmt: skip
-Tag = Annotated[EventTag | ExprTag, Field(discriminator="kind")]
+Tag = Annotated[EventTag | ExprTag | ValueTierTag, Field(discriminator="kind")]
+_BUSINESS: Final = frozenset({"stage", "rfm", "expr", "value_tier", "churn_risk", "import"})
+
+
+def layer_of(tag: EventTag | ExprTag) -> Layer:
+    """Return the layer that a tag is marked with, else that of its kind."""
+    if tag.layer is not None:
+        return tag.layer
+    if tag.kind == "channel" or getattr(tag, "value", None) == "context.channel":
+        return "channel"
+    return "business" if tag.kind in _BUSINESS else "behaviour"
 
 
 class TagKinds:
@@ -250,6 +360,7 @@ class TagKinds:
 
     known: ClassVar = (
         "count", "sum", "avg", "min", "max", "first", "last", "flag", "distinct", "topk",
-        "decay", "per_key", "stage", "rfm", "channel", "expr",
+        "decay", "per_key", "stage", "rfm", "channel", "expr", "import", "value_tier",
+        "churn_risk",
     )  # fmt: skip
-    planned: ClassVar = ("import", "value_tier", "churn_risk")
+    planned: ClassVar[tuple[str, ...]] = ()

@@ -4,12 +4,14 @@ from schemas.events import Event
 from schemas.tags import (
     AvgTag,
     ChannelTag,
+    ChurnRiskTag,
     CountTag,
     DecayTag,
     DistinctTag,
     EventTag,
     FirstTag,
     FlagTag,
+    ImportTag,
     LastTag,
     MaxTag,
     MinTag,
@@ -20,8 +22,10 @@ from schemas.tags import (
     TopkTag,
 )
 from streams.core.aggregates import AVG, MAX, MIN, Distinct, Lifelong, Sliding
+from streams.core.churn import Churn
 from streams.core.compile import Getter, getter
 from streams.core.conditions import parse_ref
+from streams.core.imports import Imported, imported
 from streams.core.keyed import Decay, FirstLast, PerKey, TopK
 from streams.core.kinds import COUNT, SUM, Ever, Flag, Kind, Pick, Rolling
 from streams.core.stages import Rfm, Stage
@@ -56,10 +60,16 @@ def make_kind(tag: EventTag) -> Kind:  # noqa: C901, PLR0911, PLR0912 - one flat
             return Rfm(tag)
         case ChannelTag():
             return FirstLast()
+        case ImportTag():
+            return Imported()
+        case ChurnRiskTag():
+            return Churn(tag)
 
 
 def make_value(tag: EventTag) -> Getter:
     """Return what reads of an event that which the kind's ``accept`` takes."""
+    if isinstance(tag, ImportTag):
+        return imported(tag.id)
     path = getattr(tag, "value", None)
     value: Getter = _true if path is None else getter(parse_ref(path, (), tags=False))
     if isinstance(tag, TopkTag | DecayTag):

@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 from schemas.authoring import Condition
 from schemas.events import Event
 from schemas.rules import Rule
-from schemas.tags import EventTag, ExprTag, FlagTag
+from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
 from streams.core.catalogue import make_value
 from streams.core.compile import Getter, Predicate, audience, getter, predicate
 from streams.core.conditions import parse, parse_ref, refs
@@ -78,7 +78,7 @@ class Engine:
         if event.identities:
             state.identities.update(event.identities)
         name = event.event
-        for arm in self._arms_by_event.get(name) or self._arms_by_event[ANY]:
+        for arm in self._arms_by_event.get(name, self._arms_by_event[ANY]):
             change = arm.fold(state, event, at_ms, clock_ms)
             if change is not None:
                 effects.tag_changes.append(change)
@@ -87,7 +87,7 @@ class Engine:
             before, after = expr.move(state, clock_ms)
             if before != after:
                 effects.tag_changes.append(by_event(event, expr.id, before, after, at_ms))
-        for trigger in self._triggers_by_event.get(name) or self._triggers_by_event[ANY]:
+        for trigger in self._triggers_by_event.get(name, self._triggers_by_event[ANY]):
             trigger(state, event, at_ms, effects, late=late)
         return effects
 
@@ -191,10 +191,13 @@ class Engine:
 
 
 def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:
-    """Return what is to run by event name, in the rulebook's order; "*" runs for every name."""
-    index: dict[str, list[T]] = {name: [] for name in (ANY, *(name for name, _ in pairs))}
+    """Return what is to run by event name, in the rulebook's order.
+
+    "*" runs for every name but those that are no behaviour.
+    """
+    index: dict[str, list[T]] = {name: [] for name in (ANY, *SILENT, *(name for name, _ in pairs))}
     for name, one in pairs:
-        for each in index if name == ANY else (name,):
+        for each in index.keys() - SILENT if name == ANY else (name,):
             if one not in index[each]:
                 index[each].append(one)
     return {name: tuple(ones) for name, ones in index.items()}

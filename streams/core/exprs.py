@@ -8,7 +8,7 @@ something, and is written when an event of theirs, or time, moves it.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
-from schemas.tags import ExprTag
+from schemas.tags import ExprTag, ValueTierTag
 from streams.core.compile import NUMBERS, ReadTag, tag_predicate
 from streams.core.conditions import Fault, Ref, parse, parse_ref, refs, suggest
 from streams.core.kinds import MAX_AMOUNT
@@ -21,6 +21,9 @@ _MAX_DEPTH: Final = 8
 
 def expr_refs(tag: ExprTag, place: Place) -> Iterator[Ref]:
     """Yield every path that an expr reads; raises ``Fault`` where it is none of a tag."""
+    if isinstance(tag, ValueTierTag):
+        yield parse_ref(tag.of, (*place, "of"), tags=True)
+        return
     for i, case in enumerate(tag.cases):
         for name, raw in case.items():
             yield from _tags_only(refs(parse(raw, (*place, "cases", i, name), tags=True)))

@@ -6,7 +6,7 @@ from typing import Final
 from schemas.authoring import Condition, Match
 from schemas.plan import Plan, PlannedEvent
 from schemas.rules import Policies, Rule
-from schemas.tags import ChannelTag, ExprTag, FlagTag, PerKeyTag, RfmTag, Tag
+from schemas.tags import ChannelTag, ChurnRiskTag, ExprTag, FlagTag, PerKeyTag, RfmTag, Tag
 from streams.core.conditions import Fault, Ref, parse, parse_ref, refs, suggest
 from streams.core.exprs import expr_refs
 from streams.core.yaml_places import Place
@@ -143,6 +143,8 @@ class Names:
             parts = ("r", "f", "m", "segment")
         elif isinstance(tag, ChannelTag):
             parts = ("first", "last")
+        elif isinstance(tag, ChurnRiskTag):
+            parts = ("level", "risk")
         elif isinstance(tag, PerKeyTag):
             parts = None
         if len(ref.path) == _PART_DEPTH and (parts is None or ref.path[1] in parts):

@@ -12,7 +12,7 @@ from schemas.authoring import Authored
 from schemas.errors import ConfigInvalid
 from schemas.plan import Plan
 from schemas.rules import Policies, Rule, RulebookFile
-from schemas.tags import Tag, TagKinds
+from schemas.tags import Bounds, Tag, TagKinds, ValueTierTag
 from streams.core.conditions import Fault, suggest
 from streams.core.paths import Names
 from streams.core.plan import shipped_plan
@@ -63,7 +63,7 @@ def load_rulebook(path: Path, plan: Plan | None = None) -> Rulebook:
         raise ConfigInvalid(path, "no rulebook: there is no .yaml file", hint=hint)
     policies = _policies(reads)
     _check_ids(reads)
-    tags = tuple(tag for read in reads for tag in read.content.tags)
+    tags = _bounded(reads)
     declares = [read.content.declares for read in reads]
     names = Names(declares, tags, policies, plan or shipped_plan())
     for read in reads:
@@ -111,6 +111,26 @@ def _check_ids(reads: list[_Read]) -> None:
             taken[part, name] = read.located.path
 
 
+def _bounded(reads: list[_Read]) -> tuple[Tag, ...]:
+    """Return all tags, those with quantiles with the bounds that a file has for them."""
+    tags = [tag for read in reads for tag in read.content.tags]
+    wanting = {tag.id: tag for tag in tags if isinstance(tag, ValueTierTag) and tag.quantiles}
+    found: dict[str, Bounds] = {}
+    for read in reads:
+        for tag_id, bounds in read.content.bounds.items():
+            if tag_id not in wanting or tag_id in found:
+                problem = "has bounds already" if tag_id in found else "is no tag with quantiles"
+                hint = suggest(tag_id, wanting) or "`siyu tags bounds` writes this file anew"
+                raise read.invalid(Fault(("bounds", tag_id), f"{tag_id} {problem}", hint))
+            found[tag_id] = bounds
+    return tuple(wanting[tag.id].bounded(found[tag.id]) if tag.id in found else tag for tag in tags)
+
+
+def tag_version(tag: Tag) -> str:
+    """Return a hash of a tag's definition: it moves with whatever makes another value."""
+    return _hash(_definition(tag))
+
+
 def _policies(reads: list[_Read]) -> Policies:
     found = [read for read in reads if read.content.policies is not None]
     if len(found) > 1:
@@ -122,7 +142,7 @@ def _policies(reads: list[_Read]) -> Policies:
 
 def _definition(part: Authored) -> dict[str, object]:
     # Defaults are left out, so that a key that a later release adds moves no version.
-    aside = {"status", "description"}
+    aside = {"status", "description", "layer"}
     return part.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude=aside)
 
 
