@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote, urlsplit
 
 from clickhouse_driver import Client
 
@@ -57,6 +58,21 @@ def statements(text: str) -> Iterator[str]:
         yield "\n".join(lines)
 
 
+def filled_in(statement: str, url: str) -> str:
+    """Return a statement with the database's name and, for a dictionary, how it logs in."""
+    parts = urlsplit(url)
+    login = ""
+    if parts.username and (parts.username, parts.password) != ("default", None):
+        # A dictionary reads its own server's table, but only as a user that may.
+        password = unquote(parts.password or "")
+        login = f"USER {_quoted(unquote(parts.username))} PASSWORD {_quoted(password)} "
+    return statement.replace("{database}", database_of(url)).replace("{login}", login)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
 def _migrate(url: str, folder: Path) -> list[str]:
     bootstrap = connect(url, database="default")
     try:
@@ -69,7 +85,7 @@ def _migrate(url: str, folder: Path) -> list[str]:
         files = sorted(folder.glob("*.sql"))
         open_ones = _unapplied(client, files)
         for path in open_ones:
-            _apply(client, path)
+            _apply(client, path, url)
         return [path.name for path in open_ones]
     finally:
         client.disconnect()
@@ -97,9 +113,9 @@ def _unapplied(client: Client, files: Iterable[Path]) -> list[Path]:
     return unapplied
 
 
-def _apply(client: Client, path: Path) -> None:
+def _apply(client: Client, path: Path, url: str) -> None:
     for statement in statements(path.read_text("utf-8")):
-        client.execute(statement)
+        client.execute(filled_in(statement, url))
     client.execute(
         "INSERT INTO _migrations (name, checksum) VALUES", [(path.name, _checksum(path))]
     )
