@@ -1,86 +1,40 @@
-"""Rules as authors write them: trigger, audience, guards, steps."""
+"""Rules as authors write them: trigger, audience, guards, steps, exits, goal."""
 
 from typing import Annotated, Literal, Self
-from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.authoring import (
-    Authored,
-    Condition,
-    DurationMs,
-    EventNames,
-    EventPath,
-    Id,
-    Match,
-    NotYet,
-    parse_duration_ms,
-)
+from schemas.authoring import Authored, Condition, DurationMs, EventPath, Id, Match
+from schemas.policies import Policies
 from schemas.tags import Bounds, Tag
+from schemas.triggers import ClockMinutes, Trigger, WithinMs
 
 Status = Literal["draft", "shadow", "live", "paused"]
+# marketing is what channels forbid or users may refuse; service answers what the user did.
+Purpose = Literal["marketing", "service"]
+Hit = Literal["hold", "drop", "send"]
 Channel = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")]
 
 
-class Count(Match):
-    """``n`` events within ``within``, of one value of ``by`` if given.
+class Reentry(Authored):
+    """How soon the rule may take the same user again (by value of ``by``), by decision time."""
 
-    It fires at the event that makes the count reach n; then it counts from zero again.
-    """
-
-    n: int = Field(ge=1, le=1000)
-    within_ms: DurationMs = Field(alias="within")
+    cooldown_ms: DurationMs = Field(alias="cooldown")
     by: EventPath | None = None
 
 
-class Joined(Match):
-    """Events that share the values of the ``join`` paths with the one that came before."""
+class Quiet(Authored):
+    """What quiet hours do to a send: ``hold`` it to their end, ``drop`` it, or ``send`` anyway.
 
-    join: list[EventPath] = Field(default_factory=list[EventPath])
-
-
-class Absence(Authored):
-    """After ``after``, no ``none`` for ``within``, ends included.
-
-    ``again`` says what another ``after`` does while one waits: restart the wait, or nothing.
-    An ``after`` that lacks a ``join`` value does not start a wait: nothing could end it.
+    What would be held for longer than ``max_hold`` is dropped. With ``recheck`` the
+    audience is asked again at the end.
     """
 
-    after: Match
-    none: Joined
-    within_ms: DurationMs = Field(alias="within")
-    again: Literal["restart", "ignore"] = "restart"
-
-
-class Trigger(Authored):
-    """Exactly one of: ``event`` (with ``where``), ``count``, ``absence``."""
-
-    event: EventNames | None = None
-    where: Condition = Field(default_factory=dict)
-    count: Count | None = None
-    absence: Absence | None = None
-    sequence: NotYet = None
-    inactive: NotYet = None
-    tag: NotYet = None
-    date: NotYet = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        kinds = [k for k in ("event", "count", "absence") if getattr(self, k) is not None]
-        if len(kinds) != 1:
-            raise PydanticCustomError("one_trigger", "write exactly one of event, count, absence")
-        if self.where and self.event is None:
-            raise PydanticCustomError(
-                "where_place", "where belongs inside {kind}", {"kind": kinds[0]}
-            )
-        return self
-
-
-class Reentry(Authored):
-    """How soon the rule may take the same user again, by the time of the decision."""
-
-    cooldown_ms: DurationMs = Field(alias="cooldown")
+    use: Id
+    hit: Hit = "hold"
+    max_hold_ms: DurationMs | None = Field(None, alias="max_hold")
+    recheck: bool = True
 
 
 class Guard(Authored):
@@ -88,7 +42,7 @@ class Guard(Authored):
 
     holdout: float = Field(0, ge=0, le=100)
     cap: Id | None = None
-    quiet: NotYet = None
+    quiet: Quiet | None = None
 
 
 class Variant(Authored):
@@ -105,59 +59,77 @@ class Send(Authored):
     template: Id
 
 
-class Step(Authored):
-    """One step of the flow."""
+class Wait(Authored):
+    """Wait ``for`` so long, then ``until`` it is that time of day where the user is; or one."""
 
-    send: Send
-    wait: NotYet = None
-    branch: NotYet = None
+    for_ms: WithinMs | None = Field(None, alias="for")
+    until_min: ClockMinutes | None = Field(None, alias="until")
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if self.for_ms is None and self.until_min is None:
+            raise PydanticCustomError("wait", "a wait wants for, until, or both")
+        return self
+
+
+class Branch(Authored):
+    """Go on with ``then`` if the condition holds at that time, with ``else`` if not."""
+
+    when: Condition = Field(alias="if", min_length=1)
+    then: list["Step"] = Field(default_factory=list["Step"])
+    otherwise: list["Step"] = Field(default_factory=list["Step"], alias="else")
+
+
+class Step(Authored):
+    """One step of the flow: exactly one of ``send``, ``wait``, ``branch``.
+
+    Who waits in a step goes on from the one of the same ``id`` when the rulebook changes;
+    without it, from the one at the same place.
+    """
+
+    id: Id | None = None
+    send: Send | None = None
+    wait: Wait | None = None
+    branch: Branch | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if sum(one is not None for one in (self.send, self.wait, self.branch)) != 1:
+            raise PydanticCustomError("one_step", "a step is exactly one of send, wait, branch")
+        return self
+
+
+class Goal(Match):
+    """What the rule is for: it counts for those who were held out, too, up to ``within`` later.
+
+    ``value`` is a path to a number of the event: what the conversion is worth.
+    """
+
+    within_ms: WithinMs = Field(alias="within")
+    value: EventPath | None = None
 
 
 class Rule(Authored):
-    """One rule; ``status`` draft and paused are not run, shadow decides but sends nothing."""
+    """One rule; ``status`` draft and paused are not run, shadow decides but sends nothing.
+
+    Of the rules of one ``exclusive`` group that an event fires, the one of the highest
+    ``priority`` is heard; among equals the one that stands first in the rulebook.
+    """
 
     id: Id
     description: str = ""
     status: Status = "live"
+    purpose: Purpose = "marketing"
     trigger: Trigger
     audience: Condition = Field(default_factory=dict)
     reentry: Reentry | None = None
+    priority: int = Field(0, ge=0, le=1000)
+    exclusive: Id | None = None
     guard: Guard = Guard()
     variants: list[Variant] = Field(default_factory=list[Variant])
     steps: list[Step] = Field(min_length=1)
     exit: list[Match] = Field(default_factory=list[Match])
-    priority: NotYet = None
-    exclusive: NotYet = None
-    goal: NotYet = None
-
-
-def _period(raw: object) -> object:
-    return raw if raw == "local_day" else parse_duration_ms(raw)
-
-
-class Limit(Authored):
-    """At most ``max`` touches per ``per``: a sliding period, or a calendar day of the shop."""
-
-    max: int = Field(ge=1, le=1000)
-    per: Annotated[
-        int | Literal["local_day"], BeforeValidator(_period), WithJsonSchema({"type": "string"})
-    ]
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError) as unknown:
-        raise PydanticCustomError("zone", "unknown time zone {name}", {"name": name}) from unknown
-    return name
-
-
-class Policies(Authored):
-    """What rules share: ``caps`` by name, and the zone of ``local_day``."""
-
-    caps: dict[Id, Annotated[list[Limit], Field(min_length=1)]] = Field(default_factory=dict)
-    tz: Annotated[str, AfterValidator(_zone)] = "Asia/Shanghai"
-    quiet: NotYet = None
+    goal: Goal | None = None
 
 
 class RulebookFile(Authored):

@@ -5,7 +5,8 @@ from typing import Final
 
 from schemas.authoring import Condition, Match
 from schemas.plan import Plan, PlannedEvent
-from schemas.rules import Policies, Rule
+from schemas.policies import Policies
+from schemas.rules import Rule
 from schemas.tags import ChannelTag, ChurnRiskTag, ExprTag, FlagTag, PerKeyTag, RfmTag, Tag
 from streams.core.conditions import Fault, Ref, parse, parse_ref, refs, suggest
 from streams.core.exprs import expr_refs

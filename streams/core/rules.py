@@ -13,7 +13,8 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from schemas.events import Event
-from schemas.rules import Limit, Policies, Rule
+from schemas.policies import Limit, Policies
+from schemas.rules import Rule
 from schemas.touches import Decision, Outcome, TagChange, Touch
 from streams.core.compile import Audience, ReadTag
 from streams.core.kinds import plain
@@ -233,8 +234,8 @@ class LiveRule:
                 rule=self.id,
                 rule_version=self.version,
                 user=event.user,
-                via=step.send.via,
-                template=step.send.template,
+                via=step.send.via if step.send else [],
+                template=step.send.template if step.send else "",
                 time_ms=hearing.at_ms,
                 variant=variant,
                 identities=identities,

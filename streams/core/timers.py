@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Final
 
 from schemas.events import Event
-from schemas.rules import Absence
+from schemas.triggers import Absence
 from schemas.touches import Outcome
 from streams.core.compile import Getter, Predicate
 from streams.core.rules import Effects, LiveRule, barred_by

@@ -1,0 +1,68 @@
+"""Local time: when a clock on the wall shows a time, in any zone, also where clocks jump.
+
+A time that a day skips (clocks go forward) is the moment of the jump; one that it has
+twice (clocks go back) is the first of the two.
+"""
+
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from typing import Final
+from zoneinfo import ZoneInfo
+
+_SECOND_MS: Final = 1000
+
+
+@lru_cache(maxsize=512)
+def zone_of(name: str) -> ZoneInfo | None:
+    """Return the zone of a name, ``None`` if there is none: names come with events."""
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        return None
+
+
+def local(zone: ZoneInfo, at_ms: int) -> datetime:
+    """Return what a wall shows at a time."""
+    return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone)
+
+
+def instants(zone: ZoneInfo, day: date, minutes: int) -> tuple[int, int]:
+    """Return when a day's clock shows a time: first and, where it is twice, second."""
+    naive = datetime.combine(day, time(minutes // 60, minutes % 60), zone)
+    early, late = (_stamp(naive.replace(fold=fold)) for fold in (0, 1))
+    if early <= late:
+        return early, late
+    # Skipped: with fold 0 it lies after the jump, with fold 1 before it.
+    jump = _jump(zone, late, early)
+    return jump, jump
+
+
+def instant(zone: ZoneInfo, day: date, minutes: int) -> int:
+    """Return the first moment of a day at which its clock shows a time or is past it."""
+    return instants(zone, day, minutes)[0]
+
+
+def next_instant(zone: ZoneInfo, at_ms: int, minutes: int) -> int:
+    """Return the first moment at or after a time at which a clock shows a time of day."""
+    today = local(zone, at_ms).date()
+    # A jump over midnight may leave a day with none of the times that it should have.
+    times = [
+        one for days in range(-1, 3) for one in instants(zone, today + timedelta(days), minutes)
+    ]
+    return min(one for one in times if one >= at_ms)
+
+
+def _stamp(aware: datetime) -> int:
+    return round(aware.timestamp() * _SECOND_MS)
+
+
+def _jump(zone: ZoneInfo, before_ms: int, after_ms: int) -> int:
+    """Return the moment between two at which the offset changes."""
+    offset = local(zone, before_ms).utcoffset()
+    while after_ms - before_ms > 1:
+        middle_ms = (before_ms + after_ms) // 2
+        if local(zone, middle_ms).utcoffset() == offset:
+            before_ms = middle_ms
+        else:
+            after_ms = middle_ms
+    return after_ms
