@@ -9,6 +9,7 @@ from schemas.topics import DECISIONS, REJECTED, TAGS, TOUCHES
 from schemas.touches import encode
 from streams.agents.ports import Batch, Lane, Record
 from streams.core.engine import Engine
+from streams.core.replay import run_timers
 from streams.core.rules import Effects
 from streams.core.state import State
 
@@ -51,8 +52,8 @@ class Engage:
         """Fire a user's due timers."""
         state = self._engine.load(lane.get(key))
         loaded = _Loaded(state, lane.offset(key))
-        fired = self._engine.on_timers(state, key.decode(), now_ms)
-        self._write(lane, {key: loaded}, [(key, fired)])
+        fired = run_timers(self._engine, state, key.decode(), now_ms)
+        self._write(lane, {key: loaded}, [(key, one) for _, one in fired])
 
     def _process_singly(self, lane: Lane, batch: Batch) -> None:
         for record in batch.records:
@@ -95,8 +96,8 @@ class Engage:
             return
         due_ms = self._engine.next_timer_ms(loaded.state)
         if due_ms is not None and due_ms <= event.received_at_ms:
-            fired = self._engine.on_timers(loaded.state, event.user, event.received_at_ms)
-            effects.append((key, fired))
+            fired = run_timers(self._engine, loaded.state, event.user, event.received_at_ms)
+            effects.extend((key, one) for _, one in fired)
         effects.append((key, self._engine.on_event(loaded.state, event)))
         loaded.offset = record.offset
 

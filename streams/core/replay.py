@@ -1,0 +1,65 @@
+"""Replay: fold a user's logged events through the engine as a live lane does, without a clock.
+
+Time is what the log says: it stands at the arrival of each event in turn and stops at every
+timer on the way, then runs on to ``until_ms``. A lane steps through a user's timers by the
+same ``run_timers``, so both give the same decisions; they differ only where a lane's time was
+ahead of an event (see docs/backtest.md).
+"""
+
+from collections.abc import Iterator, Sequence
+
+from schemas.errors import SiyuError
+from schemas.events import Event
+from streams.core.engine import Engine
+from streams.core.rules import Effects
+from streams.core.state import State
+
+
+class Unfoldable(SiyuError):
+    """The engine raised at an event: leave it out, as the worker does, and replay again."""
+
+    def __init__(self, index: int, event: Event, fault: Exception) -> None:
+        super().__init__(f"{event.event} {event.message_id} of {event.user}: {fault!r}")
+        self.index = index
+
+
+def run_timers(
+    engine: Engine, state: State, user: str, now_ms: int
+) -> Iterator[tuple[int, Effects]]:
+    """Fire what is ready up to ``now_ms``; yield each time, and what follows from it."""
+    while (at_ms := engine.next_timer_ms(state)) is not None and at_ms <= now_ms:
+        yield at_ms, engine.on_timers(state, user, at_ms)
+
+
+def replay(
+    engine: Engine, user: str, events: Sequence[Event], until_ms: int
+) -> Iterator[tuple[int, Effects]]:
+    """Yield ``(when, effects)`` of a user's events in log order, from an empty state.
+
+    ``when`` is the time at which it was said: an arrival, or the firing of a timer.
+    Raises ``Unfoldable``.
+    """
+    state = engine.load(None)
+    for index, event in enumerate(events):
+        now_ms = event.received_at_ms
+        try:
+            at_ms = engine.next_timer_ms(state)
+            if at_ms is not None and at_ms <= now_ms:
+                yield from run_timers(engine, state, user, now_ms)
+            yield now_ms, engine.on_event(state, event)
+        except Exception as fault:
+            raise Unfoldable(index, event, fault) from fault
+    yield from run_timers(engine, state, user, until_ms)
+
+
+def replay_good(
+    engine: Engine, user: str, events: Sequence[Event], until_ms: int
+) -> tuple[list[tuple[int, Effects]], int]:
+    """Return all of ``replay``, and how many events were left out because the engine raised."""
+    left_out = 0
+    while True:
+        try:
+            return list(replay(engine, user, events, until_ms)), left_out
+        except Unfoldable as bad:
+            events = [*events[: bad.index], *events[bad.index + 1 :]]
+            left_out += 1
