@@ -14,6 +14,7 @@ from kafka.admin import NewTopic
 
 from deploy.local import stack as local_stack
 from deploy.local.stack import StackInfo
+from tests.land_harness import Bench, bench
 
 TopicFactory = Callable[..., str]
 
@@ -23,6 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--bodies", type=int, default=20_000, help="bad bodies that the fuzzer sends to the doors"
     )
+    parser.addoption("--kills", type=int, default=40, help="proven kills of the lander")
 
 
 @pytest.fixture(scope="session")
@@ -100,3 +102,17 @@ def topic(kafka_admin: KafkaAdminClient) -> Iterator[TopicFactory]:
     yield make
     if made:
         kafka_admin.delete_topics(made)
+
+
+@pytest.fixture(scope="module")
+def landing_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    """A stack of a module's own, whose parts landers and tests may kill."""
+    with bench(tmp_path_factory.mktemp("land")) as one:
+        yield one
+
+
+@pytest.fixture
+def landing(landing_stack: Bench) -> Iterator[Bench]:
+    """The module's own stack; landers that a test leaves running are ended."""
+    yield landing_stack
+    landing_stack.stop_landers()

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from clickhouse_driver import Client
+from kafka import KafkaAdminClient
+from kafka.admin import MemberToRemove
 
 from deploy.local import stack as local_stack
 from deploy.local.process import Process
@@ -26,8 +29,10 @@ from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.settings import Settings
 from sinks.clickhouse.audit import audit
 from sinks.clickhouse.client import connect
+from sinks.clickhouse.land import GROUP
 from sinks.clickhouse.migrate import migrate
-from sinks.clickhouse.tables import BY_TOPIC
+from sinks.clickhouse.tables import BY_TOPIC, offsets_sql
+from tests.land_proxy import Proxy, proxy
 
 ROOT = Path(__file__).resolve().parent.parent
 PARTITIONS = 2
@@ -133,15 +138,18 @@ class Bench:
         asyncio.run(_produce(self.settings.kafka, messages, abort_share))
         self.sent.update(topic for topic, _, _ in messages)
 
-    def lander(self, *, crash_at: str = "", once: bool = False) -> subprocess.Popen[bytes]:
-        """Start a lander as its own process."""
+    def lander(
+        self, *, crash_at: str = "", stop_at: str = "", once: bool = False, url: str = ""
+    ) -> subprocess.Popen[bytes]:
+        """Start a lander as its own process; ``url``: where it thinks that ClickHouse is."""
         knobs = {
             "SIYU_HOME": str(self.home),
             "SIYU_KAFKA": self.settings.kafka,
-            "SIYU_CLICKHOUSE": self.settings.clickhouse,
+            "SIYU_CLICKHOUSE": url or self.settings.clickhouse,
             "SIYU_LAND_MAX_ROWS": str(self.settings.land_max_rows),
             "SIYU_LAND_MAX_DELAY_MS": str(self.settings.land_max_delay_ms),
             "SIYU_CRASH_AT": crash_at,
+            "SIYU_STOP_AT": stop_at,
         }
         argv = [sys.executable, "-m", "streams.runtime.cli", "land", *(["--once"] if once else [])]
         with self._logs.open("ab") as log:
@@ -185,6 +193,37 @@ class Bench:
         sent = {topic: self.sent[topic] for topic in BY_TOPIC}
         assert counted == landed == sent, (counted, landed, sent)
         return figures
+
+    def proxy(self) -> AbstractContextManager[Proxy]:
+        """Return a proxy before ClickHouse; give its ``url`` to landers."""
+        return proxy(self.settings.clickhouse, self.holds)
+
+    def holds(self, token: str) -> bool:
+        """Tell whether ClickHouse holds all rows of an insert, by its token."""
+        topic, partition, span = token.split("/", maxsplit=1)[0].split(":")[:3]
+        first, last = span.split("-")
+        rows = self.ask(
+            f"SELECT min(_offset), max(_offset) FROM ({offsets_sql(topic)})"  # noqa: S608 - our tables
+            f" WHERE _partition = {int(partition)} AND _offset IN ({int(first)}, {int(last)})"
+        )
+        return bool(rows == [(int(first), int(last))])
+
+    def expel(self) -> None:
+        """Take all members out of the group now, as the broker would after their session."""
+        admin = KafkaAdminClient(bootstrap_servers=self.settings.kafka)
+        try:
+            group = admin.describe_groups([GROUP])[GROUP]
+            members = [MemberToRemove(member_id=one["member_id"]) for one in group["members"]]
+            if members:
+                admin.remove_group_members(GROUP, members)
+        finally:
+            admin.close()
+
+    def signal_clickhouse(self, number: signal.Signals) -> None:
+        """Stop or continue ClickHouse, with the engine below its keeper."""
+        pid = Process("clickhouse", self.home).pid()
+        assert pid is not None
+        os.killpg(pid, number)
 
     def kill(self, part: str) -> None:
         """Kill -9 ``kafka`` or ``clickhouse``."""

@@ -1,10 +1,9 @@
 import signal
 import time
-from collections.abc import Iterator
 
 import pytest
 
-from tests.land_harness import BASE_MS, PATIENCE_S, Bench, Message, bench, mixed
+from tests.land_harness import BASE_MS, PATIENCE_S, Bench, Message, mixed
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
@@ -18,18 +17,6 @@ POINTS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with bench(tmp_path_factory.mktemp("land-kill")) as one:
-        yield one
-
-
-@pytest.fixture
-def run(shared: Bench) -> Iterator[Bench]:
-    yield shared
-    shared.stop_landers()
-
-
 def _two_months(count: int, start: int) -> list[Message]:
     return [
         (topic, value, BASE_MS - (n % 2) * 35 * 86_400_000)
@@ -38,73 +25,73 @@ def _two_months(count: int, start: int) -> list[Message]:
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_kill_9_at_any_point_lands_each_record_once(run: Bench, point: str) -> None:
-    run.produce(_two_months(3000, POINTS.index(point) * 10_000))
-    assert run.lander(crash_at=point).wait(PATIENCE_S) == -signal.SIGKILL, run.log()
+def test_kill_9_at_any_point_lands_each_record_once(landing: Bench, point: str) -> None:
+    landing.produce(_two_months(3000, POINTS.index(point) * 10_000))
+    assert landing.lander(crash_at=point).wait(PATIENCE_S) == -signal.SIGKILL, landing.log()
     # More arrives before the successor: it must finish the planned range alone, then this.
-    run.produce(mixed(500, 5000 + POINTS.index(point) * 10_000))
-    run.land_all()
-    run.assert_exact()
+    landing.produce(mixed(500, 5000 + POINTS.index(point) * 10_000))
+    landing.land_all()
+    landing.assert_exact()
 
 
-def test_kill_9_of_the_successor_as_well_changes_nothing(run: Bench) -> None:
-    run.produce(_two_months(2000, 100_000))
+def test_kill_9_of_the_successor_as_well_changes_nothing(landing: Bench) -> None:
+    landing.produce(_two_months(2000, 100_000))
     for point in (
         "land.after_insert:2",
         "land.between_parts",
         "land.after_plan",
         "land.after_insert",
     ):
-        assert run.lander(crash_at=point).wait(PATIENCE_S) == -signal.SIGKILL, run.log()
-    run.land_all()
-    run.assert_exact()
+        assert landing.lander(crash_at=point).wait(PATIENCE_S) == -signal.SIGKILL, landing.log()
+    landing.land_all()
+    landing.assert_exact()
 
 
-def test_clickhouse_killed_under_load_loses_and_doubles_nothing(run: Bench) -> None:
-    lander = run.lander()
+def test_clickhouse_killed_under_load_loses_and_doubles_nothing(landing: Bench) -> None:
+    lander = landing.lander()
     for start in (200_000, 300_000):
-        before = run.landed()
-        run.produce(mixed(4000, start))
-        run.until(lambda before=before: run.landed() > before)  # type: ignore[misc] # mypy cannot infer it
-        run.kill("clickhouse")
-        run.produce(mixed(2000, start + 50_000))
+        before = landing.landed()
+        landing.produce(mixed(4000, start))
+        landing.until(lambda before=before: landing.landed() > before)  # type: ignore[misc] # mypy cannot infer it
+        landing.kill("clickhouse")
+        landing.produce(mixed(2000, start + 50_000))
         assert lander.poll() is None
-        run.restore()
-    run.stop_landers()
-    run.land_all()
-    run.assert_exact()
+        landing.restore()
+    landing.stop_landers()
+    landing.land_all()
+    landing.assert_exact()
 
 
-def test_two_landers_share_the_work_and_one_takes_over(run: Bench) -> None:
-    one, two = run.lander(), run.lander()
-    run.produce(mixed(4000, 400_000))
+def test_two_landers_share_the_work_and_one_takes_over(landing: Bench) -> None:
+    one, two = landing.lander(), landing.lander()
+    landing.produce(mixed(4000, 400_000))
     one.kill()
-    run.produce(mixed(1000, 450_000))
-    run.until(lambda: run.landed() == sum(run.sent.values()))
+    landing.produce(mixed(1000, 450_000))
+    landing.until(lambda: landing.landed() == sum(landing.sent.values()))
     assert two.poll() is None
-    three = run.lander()
-    run.produce(mixed(2000, 460_000))
+    three = landing.lander()
+    landing.produce(mixed(2000, 460_000))
     two.send_signal(signal.SIGTERM)
     assert two.wait(30) == 0
-    run.until(lambda: run.landed() == sum(run.sent.values()))
+    landing.until(lambda: landing.landed() == sum(landing.sent.values()))
     assert three.poll() is None
-    run.assert_exact()
+    landing.assert_exact()
 
 
 @pytest.mark.slow
-def test_a_lander_frozen_past_its_session_does_not_double_when_it_wakes(run: Bench) -> None:
-    frozen = run.lander()
-    before = run.landed()
-    run.produce(mixed(3000, 500_000))
-    run.until(lambda: run.landed() > before)
+def test_a_lander_frozen_past_its_session_does_not_double_when_it_wakes(landing: Bench) -> None:
+    frozen = landing.lander()
+    before = landing.landed()
+    landing.produce(mixed(3000, 500_000))
+    landing.until(lambda: landing.landed() > before)
     frozen.send_signal(signal.SIGSTOP)
-    successor = run.lander()
-    run.produce(mixed(3000, 600_000))
-    run.until(lambda: run.landed() == sum(run.sent.values()))
+    successor = landing.lander()
+    landing.produce(mixed(3000, 600_000))
+    landing.until(lambda: landing.landed() == sum(landing.sent.values()))
     frozen.send_signal(signal.SIGCONT)
-    run.produce(mixed(1000, 700_000))
-    run.until(lambda: run.landed() == sum(run.sent.values()))
+    landing.produce(mixed(1000, 700_000))
+    landing.until(lambda: landing.landed() == sum(landing.sent.values()))
     time.sleep(2)  # a double would come from what the sleeper still has in hand
     assert frozen.poll() is None
     assert successor.poll() is None
-    run.assert_exact()
+    landing.assert_exact()
