@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from clickhouse_driver import Client
 from clickhouse_driver import errors as ch
 
-from schemas.errors import ConfigInvalid, SinkUnavailable, SiyuError
+from schemas.errors import ConfigInvalid, PartMissing, SinkUnavailable, SiyuError
 
 RETRY_AFTER_S: Final = 1.0
 # Below the broker's poll interval (5 min) by far: a stuck insert must not cost the assignment.
@@ -100,4 +100,15 @@ def as_ours(error: BaseException, table: str) -> SiyuError | None:
         return RowsRefused(table, problem)
     if isinstance(error, ch.Error | OSError | EOFError):
         return SinkUnavailable(table, problem, retry_after_s=RETRY_AFTER_S)
+    return None
+
+
+def as_missing(error: Exception) -> PartMissing | None:
+    """Return what is missing behind a failed query, ``None`` if the query itself is at fault."""
+    if isinstance(error, ch.ServerException):
+        if error.code in {ch.ErrorCodes.UNKNOWN_TABLE, ch.ErrorCodes.UNKNOWN_DATABASE}:
+            return PartMissing("clickhouse", "the tables are not there", remedy="`siyu migrate`")
+        return None
+    if isinstance(ours := as_ours(error, "clickhouse"), SinkUnavailable):
+        return PartMissing("clickhouse", str(ours), remedy="is it up? `siyu status`")
     return None

@@ -21,9 +21,9 @@ from typing import Any, Final
 
 from clickhouse_driver import errors as ch
 
-from schemas.errors import ConfigInvalid, PartMissing, SinkUnavailable
+from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
-from sinks.clickhouse.client import as_ours, connect, problem_of
+from sinks.clickhouse.client import as_missing, connect, problem_of
 
 FOLDER: Final = Path(__file__).parent / "bi"
 _COLUMN: Final = re.compile(r"^-- :column (\w+) -- (.*)$")
@@ -115,7 +115,7 @@ def run_query(
             raise ConfigInvalid(
                 f"query {name}", problem_of(error), hint=_types(question)
             ) from error
-        raise _as_missing(error) or error from error
+        raise as_missing(error) or error from error
     finally:
         client.disconnect()
     return {
@@ -132,14 +132,3 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any value that the driver retur
     if isinstance(value, Decimal):
         return float(value)
     return value.isoformat() if isinstance(value, date) else value
-
-
-def _as_missing(error: Exception) -> PartMissing | None:
-    """Return what is missing behind a failed query, ``None`` if the query itself is at fault."""
-    if isinstance(error, ch.ServerException):
-        if error.code in {ch.ErrorCodes.UNKNOWN_TABLE, ch.ErrorCodes.UNKNOWN_DATABASE}:
-            return PartMissing("clickhouse", "the tables are not there", remedy="`siyu migrate`")
-        return None
-    if isinstance(ours := as_ours(error, "clickhouse"), SinkUnavailable):
-        return PartMissing("clickhouse", str(ours), remedy="is it up? `siyu status`")
-    return None
