@@ -356,11 +356,10 @@ def layer_of(tag: EventTag | ExprTag) -> Layer:
 
 
 class TagKinds:
-    """Names of the kinds: those that run, and those that the language has set aside."""
+    """Names of the kinds."""
 
     known: ClassVar = (
         "count", "sum", "avg", "min", "max", "first", "last", "flag", "distinct", "topk",
         "decay", "per_key", "stage", "rfm", "channel", "expr", "import", "value_tier",
         "churn_risk",
     )  # fmt: skip
-    planned: ClassVar[tuple[str, ...]] = ()

@@ -9,7 +9,8 @@ regularity, the risk after a silence of t is the share of intervals that are no 
 
 in the form of Wilson and Hilferty (PNAS 17, 1931), which errs by less than 0.02 for k >= 1.
 k lies between 1 (events at random: a Poisson process) and 25, and is 1 under three
-intervals; who has none has the shop's ``rhythm``.
+intervals; who has none has the shop's ``rhythm``. The risk is told in tenths, rounded
+down: each is a step at its own time, so what was last written is always what holds.
 """
 # ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
 
@@ -28,6 +29,7 @@ TIMES: Final = 16
 MOST_REGULAR: Final = 25.0
 LEAST_SPREAD: Final = 3
 _NORMAL: Final = NormalDist()
+TENTHS: Final = tuple(_NORMAL.inv_cdf(tenth / 10) for tenth in range(1, 10))
 
 
 class Churn:
@@ -41,10 +43,8 @@ class Churn:
 
     def __init__(self, tag: ChurnRiskTag) -> None:
         self._rhythm_ms = tag.rhythm_ms
-        self._levels = [
-            (level, _NORMAL.inv_cdf(risk))
-            for level, risk in (("middle", tag.middle), ("high", tag.high))
-        ]
+        self._middle, self._high = (_NORMAL.inv_cdf(risk) for risk in (tag.middle, tag.high))
+        self._steps = sorted((*TENTHS, self._middle, self._high))
 
     def new(self) -> Cell:
         return [self.code, None, 0, []]
@@ -62,21 +62,23 @@ class Churn:
         times: list[int] = cell[3]
         if not times:
             return None
+        silence_ms = at_ms - times[-1]
         mean_ms, regularity = rhythm(times, self._rhythm_ms)
-        silence_ms = max(0, at_ms - times[-1])
-        level = "low"
-        for name, z in self._levels:
-            if silence_ms >= quantile_ms(mean_ms, regularity, z):
-                level = name
-        risk = _NORMAL.cdf(score(silence_ms, mean_ms, regularity))
-        return {"level": level, "risk": round(risk, 4)}
+
+        def reached(z: float) -> bool:
+            return silence_ms >= quantile_ms(mean_ms, regularity, z)
+
+        if not reached(self._steps[0]):
+            return {"level": "low", "risk": 0.0}
+        level = "high" if reached(self._high) else "middle" if reached(self._middle) else "low"
+        return {"level": level, "risk": sum(map(reached, TENTHS)) / 10}
 
     def expiry_ms(self, cell: Cell) -> int:
         times: list[int] = cell[3]
         if not times:
             return 0
         mean_ms, regularity = rhythm(times, self._rhythm_ms)
-        steps = (times[-1] + quantile_ms(mean_ms, regularity, z) for _, z in self._levels)
+        steps = (times[-1] + quantile_ms(mean_ms, regularity, z) for z in self._steps)
         return next((step for step in steps if step > cell[2]), 0)
 
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:

@@ -11,8 +11,7 @@ from pydantic import ValidationError
 from schemas.authoring import Authored
 from schemas.errors import ConfigInvalid
 from schemas.plan import Plan
-from schemas.policies import Policies
-from schemas.rules import Rule, RulebookFile
+from schemas.rules import Policies, Rule, RulebookFile
 from schemas.tags import Bounds, Tag, TagKinds, ValueTierTag
 from streams.core.conditions import Fault, suggest
 from streams.core.paths import Names
@@ -184,8 +183,6 @@ def explain(located: Located, invalid: ValidationError) -> ConfigInvalid:
 def _unknown_kind(raw: object) -> tuple[str, str]:
     kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
     kinds = f"kinds are {', '.join(TagKinds.known)}"
-    if kind in TagKinds.planned:
-        return f"not supported yet: kind {kind}", kinds
     return f"unknown kind {kind}" if kind != "None" else "kind is missing", kinds
 
 

@@ -44,6 +44,9 @@ tags:
   else: lost
 - {id: rfm, kind: rfm, event: order_paid, value: properties.amount, recency: [1h, 2h, 5h, 9h]}
 - {id: touch, kind: channel, value: properties.sku}
+- {id: risk, kind: churn_risk, event: "*", rhythm: 2h}
+- {id: own_risk, kind: churn_risk, event: order_paid, rhythm: 5h, middle: 0.3, high: 0.9}
+- {id: worth, kind: value_tier, of: tag.gmv, bounds: {high: 1000, middle: 100}}
 - id: tier
   kind: expr
   cases: [{high: {tag.spend: {gte: 1000}}}, {fresh: {tag.cycle: new, tag.rfm.r: {gte: 5}}},
