@@ -19,6 +19,8 @@ from streams.core.plan import shipped_plan
 from streams.core.yaml_places import Located, Place, read_yaml
 
 TEST_SUFFIX: Final = ".test.yaml"
+# Tests of tags; all others are of rules.
+TAG_TEST_SUFFIX: Final = "tags.test.yaml"
 _json = msgspec.json.Encoder(order="deterministic").encode
 
 

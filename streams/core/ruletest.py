@@ -27,7 +27,7 @@ from schemas.touches import Decision, Outcome
 from streams.core.compile import equal
 from streams.core.conditions import suggest
 from streams.core.engine import Engine
-from streams.core.rulebook import TEST_SUFFIX, Rulebook, explain
+from streams.core.rulebook import TAG_TEST_SUFFIX, TEST_SUFFIX, Rulebook, explain
 from streams.core.rules import Effects
 from streams.core.yaml_places import Place, read_yaml
 
@@ -115,8 +115,9 @@ class Failure:
 
 
 def find_tests(path: Path) -> list[Path]:
-    """Return the test files of a rulebook's folder, in order."""
-    return sorted(path.rglob(f"*{TEST_SUFFIX}"))
+    """Return the test files of a rulebook's folder, in order, those of tags aside."""
+    found = path.rglob(f"*{TEST_SUFFIX}")
+    return sorted(one for one in found if not one.name.endswith(TAG_TEST_SUFFIX))
 
 
 def run(rulebook: Rulebook, file: Path) -> list[Failure]:
