@@ -16,6 +16,7 @@ from streams.runtime.bench import cli as bench_cli
 from streams.runtime.contracts import cli as contracts_cli
 from streams.runtime.printing import Json, print_json, print_table
 from streams.runtime.rejected import cli as rejected_cli
+from streams.runtime.tags import cli as tags_cli
 from streams.runtime.tail.cli import tail
 
 app = typer.Typer(
@@ -30,6 +31,7 @@ app.add_typer(contracts_cli.app, name="schema")
 app.add_typer(rejected_cli.app, name="rejected")
 app.command()(tail)
 app.add_typer(rules, name="rules")
+app.add_typer(tags_cli.app, name="tags")
 app.add_typer(bench_cli.app, name="bench")
 for command in stack_cli.app.registered_commands:
     if command.callback is not None and command.callback.__name__ != "up":
@@ -169,12 +171,13 @@ def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     """Run the *.test.yaml files beside the rules on a virtual clock."""
     from streams.core.plan import load_plan
     from streams.core.rulebook import load_rulebook
+    from streams.core.ruletest import find_tests
     from streams.core.ruletest import run as run_file
 
     settings = Settings()
     folder = rulebook or settings.rulebook
     loaded = load_rulebook(folder, load_plan(settings.plan))
-    files = sorted(folder.rglob("*.test.yaml"))
+    files = find_tests(folder)
     failures = [failure for file in files for failure in run_file(loaded, file)]
     if as_json:
         told = [str(failure) for failure in failures]

@@ -1,0 +1,1 @@
+"""`siyu tags`: the operator's tools for tags."""
