@@ -13,7 +13,10 @@ Cleanup = Literal["delete", "compact", "compact,delete"]
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One topic; ``retention_ms`` of ``None`` keeps for ever, ``payload`` names the contract."""
+    """One topic; ``retention_ms`` of ``None`` keeps for ever, ``payload`` names the contract.
+
+    ``partitions`` of ``None`` is the setting's; a number where the order of all records counts.
+    """
 
     name: str
     key: str
@@ -22,6 +25,7 @@ class Topic:
     retention_ms: int | None = 7 * DAY_MS
     transactional: bool = True
     config: dict[str, str] = field(default_factory=dict)
+    partitions: int | None = None
 
     def broker_config(self) -> dict[str, str]:
         """Return the topic's configuration as the broker spells it."""
@@ -86,7 +90,18 @@ ENGAGE_STATE: Final = Topic(
     "state.engage", "user", "packed state", cleanup="compact", retention_ms=None, config=_STATE
 )
 
+# Keys are version:<version>, applied:<partition of events>, refused:<worker>.
+RULEBOOKS: Final = Topic(
+    "rulebooks",
+    "kind and name",
+    "schemas.rulebooks.Pushed",
+    cleanup="compact",
+    retention_ms=None,
+    config=_BIG_RECORDS | _STATE,
+    partitions=1,
+)
+
 ALL: Final = (
     RAW, REJECTED, REDRIVEN, EVENTS, TAGS, DECISIONS, TOUCHES, RECEIPTS, LEDGER, INGEST_STATE,
-    ENGAGE_STATE,
+    ENGAGE_STATE, RULEBOOKS,
 )  # fmt: skip

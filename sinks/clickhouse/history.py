@@ -35,8 +35,9 @@ _FIELDS: Final = {
     "account": "toJSONString(account::String)",
     "timestamp_ms": f"toString({_MS}(timestamp))",
     "received_at_ms": f"toString({_MS}(received_at))",
-    "original_timestamp_ms": f"ifNull(toString({_MS}(original_timestamp)), 'null')",
-    "sent_at_ms": f"ifNull(toString({_MS}(sent_at)), 'null')",
+    # No rule can read these two, nor the last ones, which are left out.
+    "original_timestamp_ms": "'null'",
+    "sent_at_ms": "'null'",
     "user_id": "if(user_id = '', 'null', toJSONString(user_id))",
     "anonymous_id": "if(anonymous_id = '', 'null', toJSONString(anonymous_id))",
     "identities": "toJSONString(identities)",
@@ -44,14 +45,7 @@ _FIELDS: Final = {
     "properties": "properties",
     "traits": "traits",
     "marks": "if(empty(marks), '[]', toJSONString(marks))",
-    "raw_partition": "toString(raw_partition)",
-    "raw_offset": "toString(raw_offset)",
 }
-# What no rule can read, or rarely does, need not be carried: text for text it is most of a row.
-_NOTHING: Final = {
-    "original_timestamp_ms": "'null'", "sent_at_ms": "'null'", "context": "'{}'", "traits": "'{}'",
-    "raw_partition": "'-1'", "raw_offset": "'-1'",
-}  # fmt: skip
 _SETTINGS: Final = {"strings_as_bytes": True, "server_side_params": True}
 
 
@@ -68,17 +62,13 @@ class Extent:
 class History:
     """Events that arrived before ``until_ms``; serves one thread.
 
-    ``without`` names fields that come empty, of those that may (``context``, ``traits``, …).
     Raises ``PartMissing`` where ClickHouse does not answer or has no tables.
     """
 
-    def __init__(
-        self, url: str, until_ms: int, *, without: frozenset[str] = frozenset(), threads: int = 0
-    ) -> None:
+    def __init__(self, url: str, until_ms: int, *, threads: int = 0) -> None:
         self._url, self._until_ms = url, until_ms
         self._settings = _SETTINGS | ({"max_threads": threads} if threads else {})
-        fields = [_NOTHING[n] if n in without else sql for n, sql in _FIELDS.items()]
-        self._row = "concat('[', " + ", ',', ".join(fields) + ", ']')"
+        self._row = "concat('[', " + ", ',', ".join(_FIELDS.values()) + ", ']')"
 
     def extent(self) -> Extent:
         """Return how much there is; users are counted to within a percent or two."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from schemas.errors import SiyuError
 from schemas.events import Event
+from schemas.touches import Decision
 from streams.core.engine import Engine
 from streams.core.rules import Effects
 from streams.core.state import State
@@ -52,14 +53,21 @@ def replay(
     yield from run_timers(engine, state, user, until_ms)
 
 
-def replay_good(
+def decisions_of(
     engine: Engine, user: str, events: Sequence[Event], until_ms: int
-) -> tuple[list[tuple[int, Effects]], int]:
-    """Return all of ``replay``, and how many events were left out because the engine raised."""
-    left_out = 0
+) -> tuple[list[tuple[int, Decision]], int]:
+    """Return ``(when, decision)`` of a replay, and how many events the engine could not fold."""
+    unfoldable = 0
     while True:
         try:
-            return list(replay(engine, user, events, until_ms)), left_out
+            said = [
+                (at_ms, decision)
+                for at_ms, effects in replay(engine, user, events, until_ms)
+                if effects.decisions
+                for decision in effects.decisions
+            ]
         except Unfoldable as bad:
             events = [*events[: bad.index], *events[bad.index + 1 :]]
-            left_out += 1
+            unfoldable += 1
+        else:
+            return said, unfoldable

@@ -25,7 +25,7 @@ def ensure_topics(settings: Settings) -> list[str]:
         for topic in missing:
             new = NewTopic(
                 topic.name,
-                settings.partitions,
+                topic.partitions or settings.partitions,
                 settings.replication,
                 topic_configs=topic.broker_config(),
             )

@@ -1,0 +1,1 @@
+"""Rules over time: explained, replayed over history, compared, published, watched."""

@@ -1,0 +1,127 @@
+"""History through several processes: each folds whole users, and what they found is merged.
+
+A user's events depend on nobody else's, so parts of users need no order among them.
+"""
+
+import gc
+import multiprocessing
+import os
+import sys
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from typing import Any, Final, Protocol, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.progress import TimeRemainingColumn as Remaining
+
+from schemas.events import Event
+from sinks.clickhouse.history import Extent, History
+
+# What the server sorts and groups at once for one part.
+EVENTS_PER_PART: Final = 150_000
+_TELL_EVERY_EVENTS: Final = 2000
+
+
+class Found(Protocol):
+    """What came of some users; two of them make one."""
+
+    def merge(self, other: Self, /) -> None:
+        """Take in what came of other users."""
+
+
+class Fold(Protocol):
+    """Folds one user after the other; made in the process in which it runs."""
+
+    found: Found
+
+    def user(self, user: str, events: list[Event], /) -> None:
+        """Take a user with all the user's events, in log order."""
+
+
+_here: dict[str, Any] = {}
+
+
+def fan_out(
+    url: str,
+    until_ms: int,
+    extent: Extent,
+    make: Callable[[], Fold],
+    *,
+    processes: int | None = None,
+    title: str = "",
+) -> Any:  # noqa: ANN401 - whatever the folds find
+    """Return what the folds found over all users, merged; a bar on stderr if it has a title."""
+    processes = processes or os.cpu_count() or 1
+    parts = max(processes, -(-extent.events // EVENTS_PER_PART))
+    context = multiprocessing.get_context("spawn")
+    done = context.Value("Q", 0)
+    with (
+        ProcessPoolExecutor(
+            processes, context, initializer=_prepare, initargs=(url, until_ms, make, done)
+        ) as pool,
+        _bar(title, extent.events) as bar,
+    ):
+        task = bar.add_task(title, total=extent.events)
+        waiting = {pool.submit(_fold_part, part, parts) for part in range(parts)}
+        return _gather(waiting, lambda: bar.update(task, completed=done.value))
+
+
+def _gather(waiting: set[Any], tick: Callable[[], None]) -> Any:  # noqa: ANN401 - as fan_out
+    merged: Any = None
+    try:
+        while waiting:
+            for part in _ended(waiting):
+                waiting.discard(part)
+                found = part.result()
+                if merged is None:
+                    merged = found
+                else:
+                    merged.merge(found)
+            tick()
+    except BaseException:
+        for part in waiting:
+            part.cancel()
+        raise
+    return merged
+
+
+def _ended(waiting: set[Any]) -> Iterable[Any]:
+    try:
+        return [next(as_completed(waiting, timeout=0.2))]
+    except TimeoutError:
+        return []
+
+
+def _bar(title: str, total: int) -> Progress:
+    quiet = not title or not sys.stderr.isatty()
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "events")
+    console = Console(stderr=True)
+    bar = Progress(*columns, TimeElapsedColumn(), Remaining(), console=console, disable=quiet)
+    if title and quiet:
+        console.print(f"{title}: {total:,} events", markup=False)
+    return bar
+
+
+def _prepare(url: str, until_ms: int, make: Callable[[], Fold], done: Any) -> None:  # noqa: ANN401 - a shared counter
+    _here.update(url=url, until_ms=until_ms, make=make, done=done)
+    gc.collect()
+    gc.freeze()
+    # A fold makes no cycles worth looking for at each few hundred objects.
+    gc.set_threshold(100_000, 50, 100)
+
+
+def _fold_part(part: int, parts: int) -> Found:
+    fold: Fold = _here["make"]()
+    history = History(_here["url"], _here["until_ms"], threads=1)
+    done, untold = _here["done"], 0
+    for user, events in history.users(part, parts):
+        fold.user(user, events)
+        untold += len(events)
+        if untold >= _TELL_EVERY_EVENTS:
+            with done.get_lock():
+                done.value += untold
+            untold = 0
+    with done.get_lock():
+        done.value += untold
+    return fold.found
