@@ -55,9 +55,9 @@ def replay(
 
 def decisions_of(
     engine: Engine, user: str, events: Sequence[Event], until_ms: int
-) -> tuple[list[tuple[int, Decision]], int]:
-    """Return ``(when, decision)`` of a replay, and how many events the engine could not fold."""
-    unfoldable = 0
+) -> tuple[list[tuple[int, Decision]], list[str]]:
+    """Return ``(when, decision)`` of a replay, and what was wrong with events left out."""
+    left_out: list[str] = []
     while True:
         try:
             said = [
@@ -68,6 +68,6 @@ def decisions_of(
             ]
         except Unfoldable as bad:
             events = [*events[: bad.index], *events[bad.index + 1 :]]
-            unfoldable += 1
+            left_out.append(str(bad))
         else:
-            return said, unfoldable
+            return said, left_out

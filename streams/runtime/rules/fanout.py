@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from typing import Any, Final, Protocol, Self
+from typing import Any, Final, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
@@ -23,17 +23,12 @@ EVENTS_PER_PART: Final = 150_000
 _TELL_EVERY_EVENTS: Final = 2000
 
 
-class Found(Protocol):
-    """What came of some users; two of them make one."""
-
-    def merge(self, other: Self, /) -> None:
-        """Take in what came of other users."""
-
-
 class Fold(Protocol):
     """Folds one user after the other; made in the process in which it runs."""
 
-    found: Found
+    @property
+    def found(self) -> Any:  # noqa: ANN401 - each fold finds its own
+        """What came of the users; ``merge(other)`` takes in what came of others."""
 
     def user(self, user: str, events: list[Event], /) -> None:
         """Take a user with all the user's events, in log order."""
@@ -111,7 +106,7 @@ def _prepare(url: str, until_ms: int, make: Callable[[], Fold], done: Any) -> No
     gc.set_threshold(100_000, 50, 100)
 
 
-def _fold_part(part: int, parts: int) -> Found:
+def _fold_part(part: int, parts: int) -> Any:  # noqa: ANN401 - as fan_out
     fold: Fold = _here["make"]()
     history = History(_here["url"], _here["until_ms"], threads=1)
     done, untold = _here["done"], 0

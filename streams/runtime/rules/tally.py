@@ -69,6 +69,7 @@ class Tally:
     users: int = 0
     events: int = 0
     unfoldable: int = 0
+    problems: list[str] = field(default_factory=list)
     ids: list[tuple[str, int]] | None = None
 
     def merge(self, other: Self) -> None:
@@ -78,8 +79,14 @@ class Tally:
         self.users += other.users
         self.events += other.events
         self.unfoldable += other.unfoldable
+        self.problems = (self.problems + other.problems)[:SAMPLES]
         if self.ids is not None and other.ids is not None:
             self.ids += other.ids
+
+    def leave_out(self, problems: Sequence[str]) -> None:
+        """Count events that the engine could not fold."""
+        self.unfoldable += len(problems)
+        self.problems = [*self.problems, *problems][:SAMPLES]
 
     def add_user(self, said: Sequence[tuple[int, Decision]]) -> None:
         """Count the decisions on one user, in order."""

@@ -1,0 +1,93 @@
+"""Reports of rules for people: tables, one line for each decision, its trace under it."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_COLOURS = {
+    "sent": "green", "converted": "green", "held": "yellow", "holdout": "cyan",
+    "suppressed": "red", "exited": "magenta",
+}  # fmt: skip
+
+
+def show_backtest(report: Mapping[str, Any], console: Console) -> None:
+    """Print a backtest's report."""
+    asked = report["backtest"]
+    console.print(
+        f"rulebook {asked['rulebook']} over {report['events']:,} events of {report['users']:,} "
+        f"users, decisions from {moment(asked['from_ms'])} to {moment(asked['to_ms'])}: "
+        f"{report['seconds']:g} s, {report['events_per_s']:,} events/s"
+    )
+    table = Table("rule", "status", "would fire", "reach", "holdout", "suppressed by", "converted")
+    for rule, told in report["rules"].items():
+        by = ", ".join(f"{reason} {n:,}" for reason, n in told["suppressed_by"].items())
+        won = told["conversions"]
+        table.add_row(
+            rule, told["status"], f"{told['would_fire']:,}", f"{told['reach']:,}",
+            f"{told['holdout']:,}", by, f"{won['reached']:,} (holdout {won['holdout']:,})",
+        )  # fmt: skip
+    console.print(table)
+    for told in report["rules"].values():
+        for sample in told["samples"]:
+            show_decision(sample, console)
+    if report["unfoldable"]:
+        problems = "; ".join(report["unfoldable_samples"])
+        told = f"{report['unfoldable']} events could not be folded and were left out: {problems}"
+        console.print(told, markup=False)
+
+
+def show_diff(report: Mapping[str, Any], console: Console) -> None:
+    """Print what another rulebook would change."""
+    old, new = report["diff"]["old"], report["diff"]["new"]
+    console.print(f"{old['name']} ({old['rulebook']}) against {new['name']} ({new['rulebook']}) "
+                  f"over {report['events']:,} events of {report['users']:,} users")  # fmt: skip
+    table = Table("rule", "", "fires old", "fires new", "reach old", "reach new", "gain", "lose")
+    for rule, told in report["rules"].items():
+        cells = [told[k] for k in ("fires_old", "fires_new", "reach_old", "reach_new")]
+        table.add_row(rule, told["change"], *(f"{n:,}" for n in (*cells, told["gain"],
+                                                                told["lose"])))  # fmt: skip
+    console.print(table)
+    for rule, told in report["rules"].items():
+        for kind in ("gains", "loses"):
+            for sample in told[kind]:
+                console.print(f"[bold]{escape(sample['user'])}[/] {kind} {rule}")
+                for side in ("old", "new"):
+                    if sample[side] is None:
+                        console.print(f"  {side}: no decision")
+                    else:
+                        console.print(f"  {side}:", end=" ")
+                        show_decision(sample[side], console)
+
+
+def show_decision(decision: Mapping[str, Any], console: Console) -> None:
+    """Print one decision: a line, and under it what each condition saw."""
+    outcome = decision["outcome"]
+    colour = _COLOURS.get(outcome, "white")
+    more = f" {decision['variant']}" if decision.get("variant") else ""
+    console.print(
+        f"{moment(decision['time_ms'])} [bold]{decision['rule']}[/] [{colour}]{outcome}[/]"
+        f" ({escape(str(decision['reason']))}){escape(more)} {escape(decision['user'])}"
+        f" [dim]by {escape(decision['trigger'])}[/]"
+    )
+    for step in decision["trace"]:
+        mark = "[green]✓[/]" if step.get("ok") else "[red]✗[/]"
+        against = f" against {escape(repr(step['to']))}" if "to" in step else ""
+        seen = escape(repr(step.get("value")))
+        console.print(f"    {mark} {escape(str(step.get('if')))}: {seen}{against}")
+    if receipts := decision.get("receipts"):
+        for receipt in receipts:
+            console.print(
+                f"    → {receipt['channel']} {receipt['status']} {moment(receipt['time_ms'])}"
+                f" {escape(receipt['code'])} {escape(receipt['detail'])}".rstrip()
+            )
+
+
+def moment(time_ms: int) -> str:
+    """Return a time as people read it, in UTC."""
+    if not time_ms:
+        return "the beginning"
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3] + "Z"
