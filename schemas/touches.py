@@ -4,7 +4,8 @@ from typing import Any, Literal
 
 import msgspec
 
-Outcome = Literal["sent", "suppressed", "holdout", "exited"]
+# held: quiet hours, or a wait before the first send; converted: the goal of a rule was reached.
+Outcome = Literal["sent", "held", "suppressed", "exited", "holdout", "converted"]
 # unknown: the sender crashed or timed out after the call went out; never sent again by itself.
 DeliveryStatus = Literal["sent", "failed", "unknown"]
 
@@ -30,6 +31,8 @@ class Decision(msgspec.Struct, rename="camel", kw_only=True):
     ``decision_id`` is derived from (rule, version, user, trigger): a replay makes the
     same. ``trigger`` is the message id of the event, ``trigger_kind`` the rule's trigger.
     ``tags`` are the values that the audience read; ``trace`` the conditions, in order.
+    ``variant`` stands in all decisions from the holdout's draw on; ``value`` is what a
+    conversion is worth.
     """
 
     decision_id: str
@@ -45,6 +48,7 @@ class Decision(msgspec.Struct, rename="camel", kw_only=True):
     variant: str = ""
     tags: dict[str, Any] = {}
     trace: list[dict[str, Any]] = []
+    value: float | None = None
 
 
 class Touch(msgspec.Struct, rename="camel", kw_only=True):

@@ -129,6 +129,7 @@ class Inactive(Authored):
     """No event (of these names) for so long; once, until the user comes back."""
 
     event: EventNames = Field(default_factory=_any_event)
+    where: Condition = Field(default_factory=dict)
     for_ms: WithinMs = Field(alias="for")
 
 

@@ -10,24 +10,20 @@ expires or a stage is reached, and for a window that only shrinks or a score tha
 at the tag's next event or expiry. A tag made of others is written along with them.
 """
 
-from collections.abc import Iterable
-from typing import Final, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import TypeVar
 
-from schemas.authoring import Condition
 from schemas.events import Event
-from schemas.rules import Rule
 from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
+from schemas.touches import TagChange
 from streams.core.catalogue import make_value
-from streams.core.compile import Getter, Predicate, audience, getter, predicate
-from streams.core.conditions import parse, parse_ref, refs
 from streams.core.rulebook import Rulebook
-from streams.core.rules import Effects, LiveRule
-from streams.core.state import LATE_MS, State, Timer, event_time_ms, pack, unpack
+from streams.core.rules import Effects
+from streams.core.ruleset import ANY, RuleSet, where_of
+from streams.core.state import LATE_MS, State, event_time_ms, pack, unpack
 from streams.core.tags import Arm, LiveExpr, LiveTag, by_event, by_time, in_order
-from streams.core.timers import OnPart, Waits
-from streams.core.triggers import OnCount, OnEvent, Trigger
+from streams.core.triggers import Trigger
 
-ANY: Final = "*"
 T = TypeVar("T")
 
 
@@ -45,19 +41,19 @@ class Engine:
         for expr in exprs:
             expr.bind(self._tags)
         self._exprs = in_order(exprs)
-        self._waits: dict[str, Waits] = {}
+        self._rules = RuleSet(rulebook, self._read_tag, settle_ms)
         arms = [
             (name, arm)
             for tag in rulebook.tags
             if not isinstance(tag, ExprTag)
             for name, arm in self._arms(tag)
         ]
-        triggers = [(name, one) for rule in rulebook.rules for name, one in self._triggers(rule)]
         self._arms_by_event = _index(arms)
         self._exprs_by_event = {
             name: self._moved(arms) for name, arms in self._arms_by_event.items()
         }
-        self._triggers_by_event = _index(triggers)
+        self._triggers_by_event = _index(self._rules.triggers)
+        self._hears_tags = self._rules.hears_tags()
 
     def load(self, packed: bytes | None) -> State:
         """Return the state of packed bytes, a new one of ``None``."""
@@ -87,33 +83,40 @@ class Engine:
             before, after = expr.move(state, clock_ms)
             if before != after:
                 effects.tag_changes.append(by_event(event, expr.id, before, after, at_ms))
-        for trigger in self._triggers_by_event.get(name, self._triggers_by_event[ANY]):
+        triggers: Sequence[Trigger] = self._triggers_by_event.get(
+            name, self._triggers_by_event[ANY]
+        )
+        if self._hears_tags and effects.tag_changes:
+            triggers = self._rules.moved_by(state, event, triggers, effects)
+        for trigger in triggers:
             trigger(state, event, at_ms, effects, late=late)
         return effects
 
     def on_timers(self, state: State, user: str, now_ms: int) -> Effects:
-        """Fire all timers that are ready at ``now_ms``, in the order of their due."""
+        """Fire all that is ready at ``now_ms``, in the order of its due."""
         effects = Effects()
         state.latest_ms = max(state.latest_ms, now_ms)
         if state.expiry_ms and state.expiry_ms <= now_ms:
             self._expire(state, user, state.latest_ms, effects)
-        ready = [timer for timer in state.timers if timer.fire_at_ms <= now_ms]
-        if not ready:
-            return effects
-        state.timers = [timer for timer in state.timers if timer.fire_at_ms > now_ms]
-        for timer in sorted(ready, key=_due_order):
-            waits = self._waits.get(timer.rule)
-            # A rule that the rulebook no longer has takes its waits along.
-            if waits is not None:
-                waits.fire(state, timer, user, now_ms, effects)
+        if self._hears_tags and effects.tag_changes:
+            self._rules.changed(state, user, effects.tag_changes, now_ms, effects)
+        self._rules.fire(state, user, now_ms, effects)
+        return effects
+
+    def on_changes(
+        self, state: State, user: str, changes: Sequence[TagChange], now_ms: int
+    ) -> Effects:
+        """Let the rules hear of tags that were changed from outside, not by an event."""
+        effects = Effects()
+        self._rules.changed(state, user, changes, now_ms, effects)
         return effects
 
     def next_timer_ms(self, state: State) -> int | None:
         """Return when ``on_timers`` has something to do next, if ever."""
-        times = [timer.fire_at_ms for timer in state.timers]
-        if state.expiry_ms:
-            times.append(state.expiry_ms)
-        return min(times, default=None)
+        next_ms = self._rules.next_ms(state)
+        if state.expiry_ms and (next_ms is None or state.expiry_ms < next_ms):
+            return state.expiry_ms
+        return next_ms
 
     def read_tag(self, state: State, tag: str, at_ms: int) -> object:
         """Return the value of a tag at a time."""
@@ -123,6 +126,9 @@ class Engine:
         """Return all tags that a user has at a time: a profile."""
         values = {tag.id: tag.read(state, at_ms) for tag in self._tags.values()}
         return {tag: value for tag, value in values.items() if value is not None}
+
+    def _read_tag(self, state: State, tag: str, at_ms: int) -> object:
+        return self.read_tag(state, tag, at_ms)
 
     def _expire(self, state: State, user: str, now_ms: int, effects: Effects) -> None:
         next_ms, first = 0, len(effects.tag_changes)
@@ -157,37 +163,11 @@ class Engine:
         live = self._tags[tag.id]
         if not isinstance(live, LiveTag):
             return
-        arm = Arm(live, _where(tag.where), make_value(tag))
+        arm = Arm(live, where_of(tag.where), make_value(tag))
         yield from ((name, arm) for name in dict.fromkeys(tag.event))
         if isinstance(tag, FlagTag) and tag.until is not None:
-            off = Arm(live, _where(tag.until.where), _false)
+            off = Arm(live, where_of(tag.until.where), _false)
             yield from ((name, off) for name in dict.fromkeys(tag.until.event))
-
-    def _triggers(self, rule: Rule) -> Iterable[tuple[str, Trigger]]:
-        node = parse(rule.audience, (), tags=True)
-        version = self.rulebook.versions[rule.id]
-        live = LiveRule(rule, version, audience(node), self.rulebook.policies, self.read_tag)
-        count, absence = rule.trigger.count, rule.trigger.absence
-        if absence is not None:
-            join = _getters(absence.none.join)
-            keeps = frozenset(ref.root for ref in refs(node))
-            self._waits[rule.id] = Waits(live, absence, join, keeps, self._settle_ms)
-        if rule.status in ("draft", "paused"):
-            return
-        if rule.trigger.event is not None:
-            trigger: Trigger = OnEvent(live, _where(rule.trigger.where))
-            yield from ((name, trigger) for name in dict.fromkeys(rule.trigger.event))
-        elif count is not None:
-            by = _getters([count.by] if count.by else [])
-            trigger = OnCount(live, _where(count.where), by, count.n, count.within_ms)
-            yield from ((name, trigger) for name in dict.fromkeys(count.event))
-        elif absence is not None:
-            waits = self._waits[rule.id]
-            parts = [(waits.after, absence.after), (waits.none, absence.none)]
-            parts += [(waits.exit, match) for match in rule.exit]
-            for take, match in parts:
-                part = OnPart(take, _where(match.where))
-                yield from ((name, part) for name in dict.fromkeys(match.event))
 
 
 def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:
@@ -201,18 +181,6 @@ def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:
             if one not in index[each]:
                 index[each].append(one)
     return {name: tuple(ones) for name, ones in index.items()}
-
-
-def _where(condition: Condition) -> Predicate | None:
-    return predicate(parse(condition, (), tags=False))
-
-
-def _getters(paths: list[str]) -> list[Getter]:
-    return [getter(parse_ref(path, (), tags=False)) for path in paths]
-
-
-def _due_order(timer: Timer) -> tuple[int, int, str, str]:
-    return timer.due_ms, timer.start_ms, timer.rule, timer.key
 
 
 def _false(event: Event) -> object:  # noqa: ARG001 - a getter that needs no event

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from schemas.authoring import Authored
 from schemas.errors import ConfigInvalid
 from schemas.plan import Plan
-from schemas.rules import Policies, Rule, RulebookFile
+from schemas.policies import Policies
+from schemas.rules import Rule, RulebookFile
 from schemas.tags import Bounds, Tag, TagKinds, ValueTierTag
 from streams.core.conditions import Fault, suggest
 from streams.core.paths import Names

@@ -1,42 +1,32 @@
-"""Rules at work: from a trigger that fired to a decision, and to its touches.
+"""Rules at work: from a trigger that fired to its decisions.
 
-The order is: redriven or a bot → too late → audience → cooldown → holdout → cap → shadow
-→ sent. The first that holds the touch back gives the reason. A user enters the rule when
-it is sent, held out or (in shadow) would be sent: that starts the cooldown. All times are
-the decision's.
+The order is: redriven or a bot → too late → exit → audience → re-entry → holdout →
+exclusive group → and of each send: quiet hours → cap → shadow → sent. The first that holds
+the touch back gives the reason. A user enters the rule when it is sent, held, waits or is
+held out (or would, in shadow): that starts the cooldown. Quiet hours and caps go by the
+time at which the touch would go out, all else by the decision's.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from typing import Any
-from zoneinfo import ZoneInfo
+from typing import Any, Final
 
 from schemas.events import Event
-from schemas.policies import Limit, Policies
+from schemas.policies import Policies
 from schemas.rules import Rule
-from schemas.touches import Decision, Outcome, TagChange, Touch
-from streams.core.compile import Audience, ReadTag
+from schemas.touches import Decision, Outcome
+from streams.core.compile import Audience, Getter, ReadTag
+from streams.core.goals import Goals
+from streams.core.hearing import Effects, Hearing
+from streams.core.keys import key_of
 from streams.core.kinds import plain
-from streams.core.state import (
-    DAY_MS,
-    State,
-    limited,
-    make_id,
-    make_share,
-)
+from streams.core.state import MAX_KEYS, State, event_time_ms, make_id, make_share
+
+__all__ = ["Effects", "Hearing", "LiveRule", "TagReader", "barred_by"]
 
 # Reads a tag of a state at a time.
 TagReader = Callable[[State, str, int], object]
-
-
-@dataclass(slots=True)
-class Effects:
-    """What a step of the engine says, in order."""
-
-    tag_changes: list[TagChange] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
-    touches: list[Touch] = field(default_factory=list)
+Verdict = tuple[Outcome, str]
+_PERCENT: Final = 100
 
 
 def barred_by(event: Event) -> str | None:
@@ -47,58 +37,8 @@ def barred_by(event: Event) -> str | None:
     return None
 
 
-class Cap:
-    """At most so many touches of a name per user, over sliding periods or calendar days."""
-
-    def __init__(self, name: str, limits: list[Limit], zone: str) -> None:
-        self.name, self._limits, self._zone = name, limits, ZoneInfo(zone)
-        periods = [2 * DAY_MS if limit.per == "local_day" else limit.per for limit in limits]
-        self._longest_ms = max(periods)
-
-    def full(self, state: State, at_ms: int, more: int) -> bool:
-        """Say whether so many more touches at a time would break a limit."""
-        times = state.caps.get(self.name, [])
-        return any(self._used(times, limit, at_ms) + more > limit.max for limit in self._limits)
-
-    def reserve(self, state: State, at_ms: int, more: int) -> None:
-        """Count touches that go out at a time."""
-        times = state.caps.setdefault(self.name, [])
-        for _ in range(more):
-            times.append(at_ms)
-        times.sort()
-        while times[0] <= times[-1] - self._longest_ms - DAY_MS:
-            del times[0]
-
-    def _used(self, times: list[int], limit: Limit, at_ms: int) -> int:
-        if limit.per == "local_day":
-            today = self._day(at_ms)
-            return sum(self._day(one) == today for one in times)
-        # Later ones count too: an event that comes late must not make room for itself.
-        return sum(one > at_ms - limit.per for one in times)
-
-    def _day(self, at_ms: int) -> int:
-        return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(self._zone).toordinal()
-
-
-@dataclass(slots=True)
-class Hearing:
-    """One evaluation: the event and time it is about, and what was looked at."""
-
-    state: State
-    event: Event
-    at_ms: int
-    trigger: str
-    late: bool
-    tags: dict[str, Any] = field(default_factory=dict)
-    trace: list[dict[str, Any]] = field(default_factory=list)
-
-    def note(self, condition: str, value: object, *, ok: bool) -> None:
-        """Keep what a condition saw."""
-        self.trace.append({"if": condition, "value": value, "ok": ok})
-
-
 class LiveRule:
-    """One rule of the rulebook at work on states."""
+    """One rule of the rulebook at work on states; ``flow`` takes over who is let in."""
 
     def __init__(
         self,
@@ -107,88 +47,175 @@ class LiveRule:
         audience: Audience | None,
         policies: Policies,
         read: TagReader,
+        *,
+        goals: Goals | None = None,
+        by: Getter | None = None,
     ) -> None:
         self.rule, self.id, self.version = rule, rule.id, version
-        kinds = ("event", "count", "absence")
-        self.kind = next(kind for kind in kinds if getattr(rule.trigger, kind) is not None)
-        self._audience, self._read = audience, read
+        self.priority, self.kind = rule.priority, rule.trigger.kind
+        self.start: Callable[[Hearing, Effects], bool] = _nowhere
+        self._audience, self._read, self._goals = audience, read, goals
         self._cooldown_ms = rule.reentry.cooldown_ms if rule.reentry else None
-        self._holdout = round(rule.guard.holdout * 100)
-        name = rule.guard.cap
-        self._cap = Cap(name, policies.caps[name], policies.tz) if name else None
+        self._by = [by] if by is not None else []
+        self._holdout = round(rule.guard.holdout * _PERCENT)
+        world = policies.holdout if rule.purpose == "marketing" else None
+        self._world = (world.salt, round(world.percent * _PERCENT)) if world else ("", 0)
+        group = policies.exclusive.get(rule.exclusive or "")
+        self._apart_ms = group.per_ms if group else 0
         self._weights = sum(variant.weight for variant in rule.variants)
 
     def decide(
-        self, state: State, event: Event, at_ms: int, trigger: str, effects: Effects, *, late: bool
+        self,
+        state: State,
+        event: Event,
+        at_ms: int,
+        trigger: str,
+        effects: Effects,
+        *,
+        late: bool,
+        clock_ms: int = 0,
     ) -> None:
         """Decide on a trigger that fired at a time; ``trigger`` tells it from all others."""
-        hearing = Hearing(state, event, at_ms, trigger, late)
-        outcome, reason = self._judge(hearing)
-        variant = self._variant(event.user) if outcome in ("sent", "holdout") else ""
-        decision = self._decision(hearing, outcome, reason)
-        decision.variant = variant
-        effects.decisions.append(decision)
-        if outcome == "sent":
-            touches = self._touches(hearing, variant)
-            decision.touch_id = touches[0].touch_id
-            effects.touches.extend(touches)
+        clock_ms = max(at_ms, clock_ms or event.received_at_ms)
+        hearing = Hearing(state, event, at_ms, clock_ms, trigger, self.version, late)
+        if self._by:
+            hearing.key = key_of(self._by, event) or ""
+        verdict = self._admit(hearing, effects)
+        if verdict is None:
+            entered = self.start(hearing, effects)
+        else:
+            self.tell(hearing, effects, *verdict)
+            entered = verdict[0] == "holdout"
+        if entered:
+            self._enter(hearing)
 
     def leave(
         self, state: State, event: Event, at_ms: int, trigger: str, effects: Effects,
         *, outcome: Outcome, reason: str,
     ) -> None:  # fmt: skip
         """Decide without a hearing: what the trigger began ended before its time."""
-        hearing = Hearing(state, event, at_ms, trigger, late=False)
-        effects.decisions.append(self._decision(hearing, outcome, reason))
+        hearing = Hearing(state, event, at_ms, at_ms, trigger, self.version, late=False)
+        self.tell(hearing, effects, outcome, reason)
 
-    def _judge(self, hearing: Hearing) -> tuple[Outcome, str]:
-        reason = self._objection(hearing)
-        if reason is not None:
-            return "suppressed", reason
-        state, at_ms = hearing.state, hearing.at_ms
-        if self._holdout and make_share("holdout", self.id, hearing.event.user) < self._holdout:
-            self._enter(state, at_ms)
-            return "holdout", "holdout"
-        sends = len(self.rule.steps)
-        if self._cap is not None:
-            full = self._cap.full(state, at_ms, sends)
-            hearing.note(f"cap {self._cap.name}", sends, ok=not full)
-            if full:
-                return "suppressed", f"cap:{self._cap.name}"
-        self._enter(state, at_ms)
-        if self.rule.status == "shadow":
-            return "suppressed", "shadow"
-        if self._cap is not None:
-            self._cap.reserve(state, at_ms, sends)
-        return "sent", "passed"
+    def tell(
+        self, hearing: Hearing, effects: Effects, outcome: Outcome, reason: str, *, step: str = ""
+    ) -> Decision:
+        """Write a decision down; the first of an entry has the id of its trigger alone."""
+        event = hearing.event
+        parts = ["decision", self.id, hearing.version, event.user, hearing.trigger]
+        if hearing.begun or hearing.told:
+            parts += [step, str(hearing.at_ms)]
+        hearing.told += 1
+        decision = Decision(
+            decision_id=make_id(*parts),
+            rule=self.id,
+            rule_version=self.version,
+            user=event.user,
+            outcome=outcome,
+            reason=reason,
+            time_ms=hearing.at_ms,
+            trigger_kind=self.kind,
+            trigger=event.message_id,
+            variant=hearing.variant,
+            tags=hearing.tags,
+            trace=hearing.trace,
+        )
+        effects.decisions.append(decision)
+        # What is looked at next is the next decision's.
+        hearing.tags, hearing.trace = {}, []
+        return decision
 
-    def _enter(self, state: State, at_ms: int) -> None:
-        if self._cooldown_ms is not None:
-            state.rule(self.id).entered_ms = at_ms
+    def audience_holds(self, hearing: Hearing) -> bool:
+        """Ask the audience, and keep what it saw."""
+        return self._audience is None or self.holds(self._audience, hearing)
 
-    def _objection(self, hearing: Hearing) -> str | None:
-        if barred := barred_by(hearing.event):
-            return barred
-        if hearing.late:
-            return "late"
-        if self._audience is not None and not self._hears(self._audience, hearing):
-            return "audience"
-        held = hearing.state.rules.get(self.id)
-        if self._cooldown_ms is None or held is None or held.entered_ms is None:
-            return None
-        # An entry that is later than this decision holds it back as well.
-        ok = hearing.at_ms >= held.entered_ms + self._cooldown_ms
-        hearing.note(f"cooldown {self._cooldown_ms} ms", held.entered_ms, ok=ok)
-        return None if ok else "cooldown"
+    def holds(self, condition: Audience, hearing: Hearing) -> bool:
+        """Ask a condition, and keep what it saw."""
 
-    def _hears(self, audience: Audience, hearing: Hearing) -> bool:
         def note(index: int, left: object, right: object, ok: object) -> object:
-            hearing.note(audience.texts[index], plain(left), ok=bool(ok))
-            if " $" in audience.texts[index]:
+            hearing.note(condition.texts[index], plain(left), ok=bool(ok))
+            if " $" in condition.texts[index]:
                 hearing.trace[-1]["to"] = plain(right)
             return ok
 
-        return bool(audience.holds(hearing.event, self._reader(hearing), note))
+        return bool(condition.holds(hearing.event, self._reader(hearing), note))
+
+    def _admit(self, hearing: Hearing, effects: Effects) -> Verdict | None:
+        reason = barred_by(hearing.event) or ("late" if hearing.late else None)
+        if reason is not None:
+            return "suppressed", reason
+        held = hearing.state.rules.get(self.id)
+        if held is not None and held.exits and held.exits[-1] >= event_time_ms(hearing.event):
+            return "exited", "exit"
+        if not self.audience_holds(hearing):
+            return "suppressed", "audience"
+        if again := self._again(hearing):
+            return "suppressed", again
+        return self._draw(hearing, effects)
+
+    def _again(self, hearing: Hearing) -> str | None:
+        """Say why the user may not enter again, if so."""
+        for run in hearing.state.runs:
+            if run.rule == self.id and run.key == hearing.key:
+                hearing.note("in the rule already", run.step, ok=False)
+                return "running"
+        held = hearing.state.rules.get(self.id)
+        if self._cooldown_ms is None or held is None:
+            return None
+        entered_ms: Any = held.entered.get(hearing.key) if self._by else held.entered_ms
+        if entered_ms is None:
+            return None
+        # An entry that is later than this decision holds it back as well.
+        ok = hearing.at_ms >= entered_ms + self._cooldown_ms
+        hearing.note(f"cooldown {self._cooldown_ms} ms", entered_ms, ok=ok)
+        return None if ok else "cooldown"
+
+    def _draw(self, hearing: Hearing, effects: Effects) -> Verdict | None:
+        user = hearing.event.user
+        salt, world = self._world
+        reason = ""
+        if world and make_share("holdout", f"*{salt}", user) < world:
+            reason = "holdout:global"
+        elif self._holdout and make_share("holdout", self.id, user) < self._holdout:
+            reason = "holdout"
+        hearing.variant = self._variant(user)
+        if self._goals is not None and self.rule.status != "shadow":
+            self._goals.open(hearing, held_out=bool(reason))
+        if reason:
+            return "holdout", reason
+        if self.rule.exclusive is not None and not self._claim(hearing, effects):
+            return "suppressed", "exclusive"
+        return None
+
+    def _claim(self, hearing: Hearing, effects: Effects) -> bool:
+        """Take the exclusive group for this rule, if it is free."""
+        group = str(self.rule.exclusive)
+        heard = hearing.state.heard.get(group)
+        by = heard[1] if heard and abs(hearing.at_ms - heard[0]) < self._apart_ms else None
+        taken = group in effects.claims or by not in (None, self.id)
+        hearing.note(f"exclusive {group}", by, ok=not taken)
+        if taken:
+            return False
+        effects.claims.add(group)
+        if self._apart_ms and (heard is None or heard[0] <= hearing.at_ms):
+            hearing.state.heard[group] = (hearing.at_ms, self.id)
+        return True
+
+    def _enter(self, hearing: Hearing) -> None:
+        if self._cooldown_ms is None:
+            return
+        held, at_ms = hearing.state.rule(self.id), hearing.at_ms
+        if not self._by:
+            held.entered_ms = at_ms
+            return
+        held.entered = {
+            key: time_ms
+            for key, time_ms in held.entered.items()
+            if time_ms + self._cooldown_ms > hearing.state.latest_ms
+        }
+        held.entered[hearing.key] = at_ms
+        while len(held.entered) > MAX_KEYS:
+            del held.entered[min(held.entered, key=lambda one: (held.entered[one], one))]
 
     def _reader(self, hearing: Hearing) -> ReadTag:
         def read(tag: str) -> object:
@@ -207,39 +234,6 @@ class LiveRule:
                 return variant.id
         return self.rule.variants[-1].id
 
-    def _decision(self, hearing: Hearing, outcome: Outcome, reason: str) -> Decision:
-        event = hearing.event
-        return Decision(
-            decision_id=make_id("decision", self.id, self.version, event.user, hearing.trigger),
-            rule=self.id,
-            rule_version=self.version,
-            user=event.user,
-            outcome=outcome,
-            reason=reason,
-            time_ms=hearing.at_ms,
-            trigger_kind=self.kind,
-            trigger=event.message_id,
-            tags=hearing.tags,
-            trace=hearing.trace,
-        )
 
-    def _touches(self, hearing: Hearing, variant: str) -> list[Touch]:
-        """Return a touch per step; the later ones append -1, -2 and so on to the first id."""
-        event = hearing.event
-        touch_id = make_id("touch", self.id, self.version, event.user, hearing.trigger)
-        identities = {**hearing.state.identities, **event.identities}
-        return [
-            Touch(
-                touch_id=f"{touch_id}-{i}" if i else touch_id,
-                rule=self.id,
-                rule_version=self.version,
-                user=event.user,
-                via=step.send.via if step.send else [],
-                template=step.send.template if step.send else "",
-                time_ms=hearing.at_ms,
-                variant=variant,
-                identities=identities,
-                properties=limited(event.properties),
-            )
-            for i, step in enumerate(self.rule.steps)
-        ]
+def _nowhere(hearing: Hearing, effects: Effects) -> bool:  # noqa: ARG001 - stands in until the flow is there
+    return False

@@ -16,10 +16,12 @@ from collections.abc import Callable
 from typing import Final
 
 from schemas.events import Event
-from schemas.triggers import Absence
 from schemas.touches import Outcome
+from schemas.triggers import Absence
 from streams.core.compile import Getter, Predicate
-from streams.core.rules import Effects, LiveRule, barred_by
+from streams.core.hearing import Effects, timely
+from streams.core.keys import key_of
+from streams.core.rules import LiveRule, barred_by
 from streams.core.state import (
     LATE_MS,
     MAX_KEYS,
@@ -30,7 +32,6 @@ from streams.core.state import (
     to_cause,
     to_event,
 )
-from streams.core.triggers import key_of
 
 # Over 64 waits of one rule, a user gets no more: the reason of the decision.
 TOO_MANY: Final = "too_many_waits"
@@ -98,8 +99,7 @@ class Waits:
         )
 
     def exit(self, state: State, event: Event, at_ms: int, effects: Effects) -> None:
-        """Take an ``exit``: end all waits that began before it, and say so."""
-        remember(state.rule(self.rule.id).exits, at_ms, self._horizon_ms(state))
+        """Take an ``exit``: end all waits that began before it, and say so; it is kept for runs."""
         left = [
             timer
             for timer in self._pending(state)
@@ -118,7 +118,10 @@ class Waits:
             self._leave(state, timer, event, timer.due_ms, effects, reason=status)
             return
         late = now_ms - timer.due_ms > LATE_MS
-        self.rule.decide(state, event, timer.due_ms, wait_id(timer), effects, late=late)
+        clock_ms = max(event.received_at_ms, timely(timer.due_ms, timer.fire_at_ms, now_ms))
+        self.rule.decide(
+            state, event, timer.due_ms, wait_id(timer), effects, late=late, clock_ms=clock_ms
+        )
 
     def _barred(self, state: State, key: str, at_ms: int, due_ms: int, afters: list[int]) -> bool:
         """Settle with the other waits of the key; say whether there is none to start."""
@@ -166,9 +169,12 @@ class OnPart:
     """Hands one kind of event of an absence rule (after, none or exit) to its waits."""
 
     def __init__(
-        self, take: Callable[[State, Event, int, Effects], None], where: Predicate | None
+        self,
+        take: Callable[[State, Event, int, Effects], None],
+        where: Predicate | None,
+        priority: int,
     ) -> None:
-        self._take, self._where = take, where
+        self._take, self._where, self.priority = take, where, priority
 
     def __call__(
         self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool

@@ -1,36 +1,24 @@
-"""Triggers that fire at an event: each one alone, or the n-th within a time."""
+"""Triggers that an event fires: alone, as the n-th, as the last of a sequence, by a tag's move."""
 
 from bisect import insort
-from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Final, Protocol
 
 from schemas.events import Event
-from streams.core.compile import Getter, Predicate
-from streams.core.rules import Effects, LiveRule
-from streams.core.state import State, times_of
+from schemas.touches import TagChange
+from streams.core.compile import Getter, Predicate, TagPredicate
+from streams.core.hearing import Effects
+from streams.core.keys import key_of
+from streams.core.rules import LiveRule
+from streams.core.state import LATE_MS, MAX_TIMES, State, times_of
 
-MAX_KEY: Final = 64
-
-
-def key_of(getters: Sequence[Getter], event: Event) -> str | None:
-    """Return the text of an event's values; ``None`` if one is missing or is not plain.
-
-    12 and "12" are one key: sources differ in how they write an id.
-    """
-    parts = []
-    for get in getters:
-        value = get(event)
-        if value is None or isinstance(value, dict | list):
-            return None
-        parts.append(str(value))
-    key = "\x1f".join(parts)
-    # State stays small whatever an event brings.
-    return key if len(key) <= MAX_KEY else blake2b(key.encode(), digest_size=16).hexdigest()
+# A step of a sequence stands in the lowest bits of its time: 16 steps at most.
+_STEPS: Final = 16
 
 
 class Trigger(Protocol):
     """What a rule does with an event of a name it waits for; ``at_ms`` is the event's time."""
+
+    priority: int
 
     def __call__(
         self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
@@ -43,6 +31,7 @@ class OnEvent:
 
     def __init__(self, rule: LiveRule, where: Predicate | None) -> None:
         self._rule, self._where = rule, where
+        self.priority = rule.priority
 
     def __call__(
         self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
@@ -64,6 +53,7 @@ class OnCount:
     ) -> None:
         self._rule, self._where, self._by = rule, where, by
         self._n, self._within_ms = n, within_ms
+        self.priority = rule.priority
 
     def __call__(
         self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
@@ -82,3 +72,91 @@ class OnCount:
         if len(times) >= self._n:
             del held[key]
             self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
+
+
+class OnSequence:
+    """Fires at the event that completes a sequence, whichever of its events that is.
+
+    Each step is strictly later than the one before, so the order of arrival does not
+    matter and no event is two steps. What led to it, and all before, is used up.
+    """
+
+    def __init__(
+        self,
+        rule: LiveRule,
+        steps: list[tuple[list[str], Predicate | None]],
+        join: list[Getter],
+        within_ms: int,
+    ) -> None:
+        self._rule, self._steps, self._join, self._within_ms = rule, steps, join, within_ms
+        self.priority = rule.priority
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event; decide if it is the last that was missing."""
+        steps = [
+            i
+            for i, (names, where) in enumerate(self._steps)
+            if (event.event in names or "*" in names) and (where is None or where(event))
+        ]
+        key = key_of(self._join, event) if steps else None
+        if key is None:
+            return
+        held = state.rule(self._rule.id).chains
+        gone = (state.latest_ms - self._within_ms - LATE_MS) * _STEPS
+        times = times_of(held, key, gone)
+        for step in steps:
+            insort(times, at_ms * _STEPS + step)
+        end_ms = self._complete(times)
+        if end_ms is not None:
+            times[:] = [one for one in times if one // _STEPS > end_ms]
+            self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
+        times[:] = [one for one in times if one >= gone][-4 * MAX_TIMES :]
+        if not times:
+            del held[key]
+
+    def _complete(self, times: list[int]) -> int | None:
+        """Return when the earliest whole sequence among times ends, if there is one."""
+        by_step: list[list[int]] = [[] for _ in self._steps]
+        for one in times:
+            if one % _STEPS < len(by_step):
+                by_step[one % _STEPS].append(one // _STEPS)
+        for end_ms in by_step[-1]:
+            at_ms: int | None = end_ms
+            for earlier in reversed(by_step[:-1]):
+                # The latest possible beginning leaves the most room.
+                at_ms = max((one for one in earlier if one < (at_ms or 0)), default=None)
+                if at_ms is None:
+                    break
+            if at_ms is not None and end_ms - at_ms <= self._within_ms:
+                return end_ms
+        return None
+
+
+class OnTag:
+    """Fires when a tag comes to a value, or leaves it."""
+
+    def __init__(self, rule: LiveRule, is_it: TagPredicate, *, enters: bool) -> None:
+        self._rule, self._is_it, self._enters = rule, is_it, enters
+        self.priority = rule.priority
+
+    def moved(
+        self,
+        state: State,
+        change: TagChange,
+        event: Event,
+        effects: Effects,
+        *,
+        late: bool,
+        clock_ms: int,
+    ) -> None:
+        """Take a change; ``event`` is what moved the tag, or stands for the time that did."""
+        before, after = change.before, change.after
+        was, now = self._is_it(lambda _: before), self._is_it(lambda _: after)
+        if was == now or now != self._enters:
+            return
+        trigger = change.message_id or f"@{change.time_ms}"
+        self._rule.decide(
+            state, event, change.time_ms, trigger, effects, late=late, clock_ms=clock_ms
+        )

@@ -169,13 +169,14 @@ def test_an_event_over_a_day_late_counts_but_is_not_acted_on() -> None:
     assert running.read_tag(state, "orders", state.latest_ms) == 3
 
 
-def test_several_sends_are_touches_with_ids_of_one_root() -> None:
+def test_several_sends_are_touches_with_ids_of_one_root_and_a_decision_each() -> None:
     two = SEND.replace("}]", "}, {send: {via: [webhook], template: u}}]")
     running = engine(f"rules:\n- {{id: r, trigger: {{event: order_paid}}, {two}}}")
     effects = feed(running, running.load(None), [paid(0)])
     first, second = effects.touches
     assert second.touch_id == f"{first.touch_id}-1"
-    assert effects.decisions[0].touch_id == first.touch_id
+    assert [one.touch_id for one in effects.decisions] == [first.touch_id, second.touch_id]
+    assert len({one.decision_id for one in effects.decisions}) == 2
     assert (first.template, second.template) == ("t", "u")
 
 
