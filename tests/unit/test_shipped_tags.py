@@ -64,7 +64,7 @@ def test_a_test_of_a_tag_fails_where_it_is_wrong(
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
-    [("hot: true", "hto: true", "6: unknown tag hto .*did you mean hot"),
+    [("hot: true", "hott: true", "6: unknown tag hott .*did you mean hot"),
      ("check", "chekc", "unknown key chekc"), ("at: 2h", "at: 2", "not a duration")],
 )  # fmt: skip
 def test_a_file_that_tests_no_tags_is_refused(

@@ -1,13 +1,17 @@
 """`siyu tags`: lint, explain, test, import, bounds, backfill."""
 
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
+from schemas.tags import Tag
+from streams.core.conditions import suggest
 from streams.core.rulebook import Rulebook, load_rulebook
-from streams.runtime.printing import Json, print_json
+from streams.runtime.printing import Json, print_json, print_table
 
 app = typer.Typer(help="Tags: check, explain, test, import, rebuild.", no_args_is_help=True)
 Book = Annotated[Path | None, typer.Option("--rulebook", help="Folder; SIYU_RULEBOOK by default.")]
@@ -31,6 +35,78 @@ def run_tests(*, rulebook: Book = None, as_json: Json = False) -> None:
             print(failure)
         print(f"{cases} cases in {len(files)} files, {len(failures)} failures")
     raise typer.Exit(1 if failures else 0)
+
+
+@app.command()
+def lint(
+    *,
+    rulebook: Book = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tell what is wrong with the tags, and what is doubtful, by file and line."""
+    from streams.core.plan import load_plan
+    from streams.runtime.tags.lint import lint as run
+
+    settings = Settings()
+    loaded, findings = run(rulebook or settings.rulebook, load_plan(settings.plan))
+    tags = len(loaded.tags) if loaded else 0
+    ok = not any(strict or one.level == "error" for one in findings)
+    if as_json:
+        print_json({"ok": ok, "tags": tags, "findings": [one.told() for one in findings]})
+    else:
+        for one in findings:
+            print(one)
+        print(f"{'ok' if ok else 'NOT ok'}: {tags} tags, {len(findings)} findings")
+    raise typer.Exit(0 if ok else 1)
+
+
+@app.command()
+def explain(
+    tag: Annotated[str, typer.Argument(help="Its id; without one: all tags, one line each.")] = "",
+    *,
+    user: Annotated[str, typer.Option(help="Whose: user_id:me, or me.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="So many events, the newest first.")] = 20,
+    rulebook: Book = None,
+    as_json: Json = False,
+) -> None:
+    """Tell a tag in words; with --user its value now and the events it is made of."""
+    from streams.runtime.tags.words import describe
+
+    loaded = load(rulebook)
+    if not tag:
+        told = [describe(one, loaded) for one in loaded.tags]
+        if as_json:
+            print_json({"tags": told})
+        else:
+            rows = [[one["tag"], one["layer"], one["kind"], one["means"]] for one in told]
+            print_table(["tag", "layer", "kind", "means"], rows)
+        return
+    chosen = find(loaded, tag)
+    found = describe(chosen, loaded)
+    if user:
+        from streams.runtime.tags.explain import explain_user
+
+        now_ms = time.time_ns() // 1_000_000
+        found |= explain_user(Settings(), loaded, chosen, user, now_ms=now_ms, limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    events = found.pop("events") if user else None
+    for key, value in found.items():
+        print(f"{key}: {value}")
+    if events:
+        columns = ["time", "event", "tag", "takes", "message_id"]
+        print_table(columns, [[one[column] for column in columns] for one in events])
+
+
+def find(rulebook: Rulebook, tag_id: str) -> Tag:
+    """Return a tag of a rulebook; raises ``ConfigInvalid`` with a suggestion."""
+    found = next((one for one in rulebook.tags if one.id == tag_id), None)
+    if found is None:
+        hint = suggest(tag_id, [one.id for one in rulebook.tags]) or "`siyu tags explain` lists all"
+        raise ConfigInvalid("rulebook", f"no tag {tag_id}", hint=hint)
+    return found
 
 
 def load(rulebook: Path | None) -> Rulebook:
