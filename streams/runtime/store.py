@@ -28,6 +28,9 @@ class Store(Protocol):
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all keys with their values."""
 
+    def keys(self) -> Iterator[bytes]:
+        """Yield the keys of now; values may change meanwhile."""
+
     def clear(self) -> None:
         """Forget all."""
 
@@ -56,6 +59,10 @@ class MemoryStore:
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Yield all keys with their values."""
         return iter(self._values.items())
+
+    def keys(self) -> Iterator[bytes]:
+        """Yield the keys of now; values may change meanwhile."""
+        return iter(list(self._values))
 
     def clear(self) -> None:
         """Forget all."""
@@ -123,6 +130,12 @@ class RocksStore:
         for key, value in self._db.items():
             if key not in (_POSITION, _COUNT):
                 yield key, value
+
+    def keys(self) -> Iterator[bytes]:
+        """Yield the keys of now; values may change meanwhile."""
+        for key in self._db.keys():  # noqa: SIM118 - no dict: it is not iterable itself
+            if key not in (_POSITION, _COUNT):
+                yield key
 
     def clear(self) -> None:
         """Forget all."""
