@@ -1,8 +1,8 @@
 -- Active users and events by day and source; source "all" counts a user of several sources once.
--- Reads the aggregate, so it is fast on any history. Days are those of Asia/Shanghai.
 -- :param from Date = 2000-01-01 -- first day, by event time
 -- :param to Date = 2100-01-01 -- last day
--- :column day -- day in Asia/Shanghai
+-- :param tz String = Asia/Shanghai -- time zone of the days
+-- :column day -- day
 -- :column source -- the source, or "all"
 -- :column users -- users with an event
 -- :column events -- their events
@@ -15,12 +15,12 @@ SELECT
 FROM
 (
     SELECT
-        day,
+        toDate(quarter, {tz:String}) AS day,
         source AS by_source,
         grouping(source) = 1 AS of_all,
-        uniqMerge(users) AS active,
+        uniqExact(person) AS active,
         sum(events) AS happened
-    FROM users_per_day
+    FROM activity
     WHERE day BETWEEN {from:Date} AND {to:Date}
     GROUP BY GROUPING SETS ((day, source), (day))
 )

@@ -18,33 +18,30 @@
 -- :column roi -- (revenue - cost) over cost; empty without a cost
 -- :example channel_roi --param from=2026-11-01 --param to=2026-11-30 --param within_days=30
 WITH
-    users AS
+    comers AS
     (
-        SELECT
-            user,
-            min(timestamp) AS first,
-            argMinIf(toString(channel), (timestamp, _partition, _offset), channel != '') AS brought_by
-        FROM events
-        GROUP BY user
+        SELECT person, min(users.first) AS first, argMinIfMerge(users.channel) AS brought_by
+        FROM users
+        GROUP BY person
         HAVING toDate(first, {tz:String}) BETWEEN {from:Date} AND {to:Date}
     ),
     money AS
     (
         SELECT
-            users.user AS user,
+            comers.person AS person,
             countIf(events.event = {pay:String}) > 0 AS paid,
             sum(if(events.event = {pay:String}, 1, -1) * ifNull(events.amount, 0)) AS net
         FROM events
-        INNER JOIN users ON users.user = events.user
+        INNER JOIN comers ON comers.person = events.person
         WHERE events.event IN ({pay:String}, {refund:String})
-            AND ({within_days:UInt32} = 0 OR dateDiff('millisecond', users.first, events.timestamp) <= {within_days:UInt32} * 86400000)
-        GROUP BY user
+            AND ({within_days:UInt32} = 0 OR dateDiff('millisecond', comers.first, events.timestamp) <= {within_days:UInt32} * 86400000)
+        GROUP BY person
     ),
     both AS
     (
-        SELECT if(users.brought_by = '', 'unknown', users.brought_by) AS channel, 1 AS new, toUInt64(money.paid) AS paid, money.net AS net, toDecimal128(0, 4) AS cost
-        FROM users
-        LEFT JOIN money ON money.user = users.user
+        SELECT if(comers.brought_by = '', 'unknown', comers.brought_by) AS channel, 1 AS new, toUInt64(money.paid) AS paid, money.net AS net, toDecimal128(0, 4) AS cost
+        FROM comers
+        LEFT JOIN money ON money.person = comers.person
         UNION ALL
         SELECT toString(channel) AS channel, 0 AS new, 0 AS paid, toDecimal128(0, 4) AS net, toDecimal128(argMax(cost, updated_at), 4) AS cost
         FROM channel_costs

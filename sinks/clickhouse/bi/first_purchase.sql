@@ -16,28 +16,44 @@
 -- :column median_hours -- half of the buyers took less
 -- :column p90_hours -- nine in ten buyers took less
 -- :example first_purchase --param first=user_registered
-WITH users AS
-(
-    SELECT
-        user,
-        minIf(timestamp, {first:String} = '' OR event = {first:String}) AS since,
-        arrayMin(arrayFilter(time -> time >= since, groupArrayIf(timestamp, event = {pay:String})) AS orders) AS bought_at,
-        notEmpty(orders) AS bought,
-        dateDiff('millisecond', since, bought_at) / 3600000 AS hours
-    FROM events
-    GROUP BY user
-    HAVING countIf({first:String} = '' OR event = {first:String}) > 0 AND toDate(since, {tz:String}) BETWEEN {from:Date} AND {to:Date}
-)
+WITH
+    moments AS
+    (
+        SELECT person, first AS began, [] AS bought
+        FROM users
+        WHERE {first:String} = ''
+        UNION ALL
+        SELECT person, min(timestamp) AS began, [] AS bought
+        FROM events
+        WHERE {first:String} != '' AND event = {first:String}
+        GROUP BY person
+        UNION ALL
+        SELECT person, toDateTime64('2299-12-31 00:00:00', 3, 'UTC') AS began, groupArray(timestamp) AS bought
+        FROM events
+        WHERE event = {pay:String}
+        GROUP BY person
+    ),
+    buyers AS
+    (
+        SELECT
+            min(began) AS since,
+            arrayFilter(time -> time >= since, groupArrayArray(bought)) AS orders,
+            notEmpty(orders) AS has_bought,
+            dateDiff('millisecond', since, arrayMin(orders)) / 3600000 AS hours
+        FROM moments
+        GROUP BY person
+        HAVING since < toDateTime64('2299-12-31 00:00:00', 3, 'UTC') AND toDate(since, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+    )
 SELECT
     toDate(dateTrunc({period:String}, toDate(since, {tz:String}))) AS cohort,
     count() AS users,
-    countIf(bought) AS buyers,
+    countIf(has_bought) AS buyers,
     round(buyers / users, 4) AS share,
-    round(countIf(bought AND hours <= 24) / users, 4) AS share_1d,
-    round(countIf(bought AND hours <= 168) / users, 4) AS share_7d,
-    round(countIf(bought AND hours <= 720) / users, 4) AS share_30d,
-    if(buyers = 0, NULL, round(quantileExactInclusiveIf(0.5)(hours, bought), 4)) AS median_hours,
-    if(buyers = 0, NULL, round(quantileExactInclusiveIf(0.9)(hours, bought), 4)) AS p90_hours
-FROM users
+    round(countIf(has_bought AND hours <= 24) / users, 4) AS share_1d,
+    round(countIf(has_bought AND hours <= 168) / users, 4) AS share_7d,
+    round(countIf(has_bought AND hours <= 720) / users, 4) AS share_30d,
+    if(buyers = 0, NULL, round(quantileExactInclusiveIf(0.5)(hours, has_bought), 4)) AS median_hours,
+    if(buyers = 0, NULL, round(quantileExactInclusiveIf(0.9)(hours, has_bought), 4)) AS p90_hours
+FROM buyers
 GROUP BY cohort
 ORDER BY cohort

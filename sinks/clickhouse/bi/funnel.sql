@@ -17,23 +17,23 @@ WITH
     levels AS
     (
         SELECT
-            user,
             windowFunnel({within_s:UInt32} * 1000)(
                 toUInt64(greatest(toUnixTimestamp64Milli(timestamp), 0)),
                 event = list[1], event = list[2], event = list[3], event = list[4], event = list[5],
                 event = list[6], event = list[7], event = list[8], event = list[9], event = list[10]
             ) AS level
-        FROM events
+        FROM journeys
         WHERE has(list, event)
-            AND toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+            AND timestamp >= toDateTime64(toString({from:Date}), 3, {tz:String})
+            AND timestamp < toDateTime64(toString({to:Date} + 1), 3, {tz:String})
             AND ({source:String} = '' OR source = {source:String})
-        GROUP BY user
+        GROUP BY person
     ),
     reached AS
     (
         -- Of no users at all the sums are of no length: each step has its zero all the same.
-        SELECT arrayResize(sumForEach(arrayMap(place -> toUInt64(level >= place), range(1, 11))), length(list)) AS counts
-        FROM levels
+        SELECT arrayResize(sumForEach(arrayMap(place -> if(level >= place, users, 0), range(1, 11))), length(list)) AS counts
+        FROM (SELECT level, count() AS users FROM levels GROUP BY level)
     )
 SELECT
     step,

@@ -11,14 +11,14 @@
 -- :column gmv_per_order -- gmv over orders
 -- :example gmv_daily --param source=app
 SELECT
-    toDate(timestamp, {tz:String}) AS day,
-    count() AS orders,
-    uniqExact(user) AS buyers,
-    sum(amount) AS gmv,
+    toDate(quarter, {tz:String}) AS day,
+    sum(paid.orders) AS orders,
+    uniqExact(person) AS buyers,
+    sum(paid.amount) AS gmv,
     round(gmv / orders, 2) AS gmv_per_order
-FROM events
+FROM orders AS paid
 WHERE event = {pay:String}
-    AND toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+    AND toDate(quarter, {tz:String}) BETWEEN {from:Date} AND {to:Date}
     AND ({source:String} = '' OR source = {source:String})
 GROUP BY day
 ORDER BY day

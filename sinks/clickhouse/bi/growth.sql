@@ -14,32 +14,37 @@
 -- :column quick_ratio -- (new + returned) / lost; empty where none was lost
 -- :example growth --param period=week
 WITH
+    (SELECT toDate(dateTrunc({period:String}, toDate(max(quarter), {tz:String}))) FROM activity) AS latest,
     visits AS
     (
-        SELECT
-            user,
-            arraySort(groupUniqArray(toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String}))))) AS starts,
-            arrayPushFront(arrayPopBack(starts), starts[1]) AS befores
-        FROM events
-        GROUP BY user
+        SELECT arraySort(groupUniqArray(toDate(dateTrunc({period:String}, toDate(quarter, {tz:String}))))) AS starts
+        FROM activity
+        GROUP BY person
     ),
-    ends AS
+    stays AS
     (
-        SELECT max(toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String})))) AS last
-        FROM events
+        SELECT
+            start,
+            before,
+            following,
+            count() AS users,
+            start + toIntervalDay(if({period:String} = 'day', 1, if({period:String} = 'week', 7, toDayOfMonth(toLastDayOfMonth(start))))) AS next
+        FROM visits
+        ARRAY JOIN
+            starts AS start,
+            arrayPushFront(arrayPopBack(starts), toDate(0)) AS before,
+            arrayPushBack(arrayPopFront(starts), toDate(0)) AS following
+        GROUP BY start, before, following
     ),
     moves AS
     (
         -- Each period of a user says how it was come by; the period after it, whether it was lost.
-        SELECT at, active, new, kept, lost
-        FROM visits
-        ARRAY JOIN
-            arrayConcat(starts, arrayMap(start -> start + toIntervalDay(if({period:String} = 'day', 1, if({period:String} = 'week', 7, toDayOfMonth(toLastDayOfMonth(start))))), starts)) AS at,
-            arrayConcat(arrayMap(start -> 1, starts), arrayMap(start -> 0, starts)) AS active,
-            arrayConcat(arrayMap((start, place) -> place = 1, starts, arrayEnumerate(starts)), arrayMap(start -> 0, starts)) AS new,
-            arrayConcat(arrayMap((start, before) -> dateDiff({period:String}, before, start) = 1, starts, befores), arrayMap(start -> 0, starts)) AS kept,
-            arrayConcat(arrayMap(start -> 0, starts), arrayMap((start, following) -> dateDiff({period:String}, start, following) != 1, starts, arrayPushBack(arrayPopFront(starts), starts[-1]))) AS lost
-        WHERE at <= (SELECT last FROM ends)
+        SELECT start AS at, users AS active, if(before = toDate(0), users, 0) AS new, if(before != toDate(0) AND dateDiff({period:String}, before, start) = 1, users, 0) AS kept, 0 AS lost
+        FROM stays
+        UNION ALL
+        SELECT next AS at, 0 AS active, 0 AS new, 0 AS kept, users AS lost
+        FROM stays
+        WHERE following != next AND next <= latest
     ),
     by_period AS
     (

@@ -20,7 +20,7 @@ WITH
     opens AS
     (
         SELECT
-            user,
+            person,
             min(timestamp) AS time,
             argMin(
                 has(
@@ -30,26 +30,32 @@ WITH
             ) AS own
         FROM events
         WHERE event = {opened:String} AND JSONExtractString(properties, 'sharer') != ''
-        GROUP BY user
+        GROUP BY person
         HAVING NOT own
     ),
     brought AS
     (
-        SELECT opens.user AS user, any(opens.time) AS time
-        FROM events
-        INNER JOIN opens ON opens.user = events.user
-        GROUP BY user
-        HAVING time <= min(events.timestamp) + toIntervalSecond({new_within_s:UInt32})
+        SELECT opens.person AS person, any(opens.time) AS time
+        FROM users
+        INNER JOIN opens ON opens.person = users.person
+        GROUP BY person
+        HAVING time <= min(users.first) + toIntervalSecond({new_within_s:UInt32})
     ),
     by_period AS
     (
-        SELECT
-            toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String}))) AS start,
-            uniqExact(user) AS active,
-            uniqExactIf(user, event = {shared:String}) AS sharers,
-            countIf(event = {shared:String}) AS shares
-        FROM events
-        WHERE toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+        SELECT start, sum(actives) AS active, sum(sharing) AS sharers, sum(shared) AS shares
+        FROM
+        (
+            SELECT toDate(dateTrunc({period:String}, toDate(quarter, {tz:String}))) AS start, uniqExact(person) AS actives, 0 AS sharing, 0 AS shared
+            FROM activity
+            WHERE toDate(quarter, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+            GROUP BY start
+            UNION ALL
+            SELECT toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String}))) AS start, 0 AS actives, uniqExact(person) AS sharing, count() AS shared
+            FROM events
+            WHERE event = {shared:String} AND toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+            GROUP BY start
+        )
         GROUP BY start
     ),
     news AS

@@ -11,18 +11,17 @@
 -- :column share -- users over all that were in the state before
 -- :example lifecycle_flow --param asof=2026-11-30 --param days=30
 WITH
-    (SELECT least({asof:Date}, toDate(max(timestamp), {tz:String})) FROM events) AS second,
+    (SELECT least({asof:Date}, toDate(max(quarter), {tz:String})) FROM activity) AS second,
     second - {days:UInt16} AS first,
     seen AS
     (
         SELECT
-            user,
-            countIf(toDate(timestamp, {tz:String}) <= first) AS early,
-            dateDiff('day', maxIf(toDate(timestamp, {tz:String}), toDate(timestamp, {tz:String}) <= first), first) AS since_first,
-            dateDiff('day', max(toDate(timestamp, {tz:String})), second) AS since_second
-        FROM events
-        WHERE toDate(timestamp, {tz:String}) <= second
-        GROUP BY user
+            countIf(day <= first) AS early,
+            dateDiff('day', maxIf(day, day <= first), first) AS since_first,
+            dateDiff('day', max(day), second) AS since_second
+        FROM (SELECT person, toDate(quarter, {tz:String}) AS day FROM activity)
+        WHERE day <= second
+        GROUP BY person
     )
 SELECT
     multiIf(early = 0, '(unseen)', since_first < {active_days:UInt16}, 'active', since_first < {dormant_days:UInt16}, 'cooling', 'dormant') AS before,

@@ -19,32 +19,32 @@
 WITH
     firsts AS
     (
-        SELECT user, min(toDate(timestamp, {tz:String})) AS first_day, toDate(dateTrunc({period:String}, first_day)) AS cohort
-        FROM events
-        WHERE {first:String} = '' OR event = {first:String}
-        GROUP BY user
+        SELECT person, min(toDate(time, {tz:String})) AS first_day, toDate(dateTrunc({period:String}, first_day)) AS cohort
+        FROM
+        (
+            SELECT person, first AS time FROM users WHERE {first:String} = ''
+            UNION ALL
+            SELECT person, timestamp AS time FROM events WHERE {first:String} != '' AND event = {first:String}
+        )
+        GROUP BY person
         HAVING first_day BETWEEN {from:Date} AND {to:Date}
     ),
-    ends AS
-    (
-        SELECT toDate(dateTrunc({period:String}, toDate(max(timestamp), {tz:String}))) AS last
-        FROM events
-    ),
+    (SELECT toDate(dateTrunc({period:String}, toDate(max(quarter), {tz:String}))) FROM activity) AS latest,
     money AS
     (
         SELECT
-            user,
-            toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String}))) AS start,
-            sum(if(event = {pay:String}, 1, -1) * ifNull(amount, 0)) AS net
-        FROM events
+            person,
+            toDate(dateTrunc({period:String}, toDate(quarter, {tz:String}))) AS start,
+            sum(if(event = {pay:String}, 1, -1) * orders.amount) AS net
+        FROM orders
         WHERE event IN ({pay:String}, {refund:String})
-        GROUP BY user, start
+        GROUP BY person, start
     ),
     earned AS
     (
         SELECT firsts.cohort AS cohort, dateDiff({period:String}, firsts.cohort, money.start) AS n, sum(money.net) AS net
         FROM money
-        INNER JOIN firsts ON firsts.user = money.user
+        INNER JOIN firsts ON firsts.person = money.person
         WHERE n >= 0
         GROUP BY cohort, n
     ),
@@ -52,7 +52,7 @@ WITH
     (
         SELECT cohort, toInt64(step) AS n, size
         FROM (SELECT cohort, count() AS size FROM firsts GROUP BY cohort) AS sizes
-        ARRAY JOIN range(toUInt64(least({periods:UInt16}, dateDiff({period:String}, cohort, (SELECT last FROM ends))) + 1)) AS step
+        ARRAY JOIN range(toUInt64(least({periods:UInt16}, dateDiff({period:String}, cohort, latest)) + 1)) AS step
     )
 SELECT
     grid.cohort AS cohort,

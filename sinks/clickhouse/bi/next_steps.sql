@@ -13,31 +13,40 @@
 -- :column share -- times over all that followed the event
 -- :example next_steps --param after=product_viewed --param top=10
 WITH
+    (SELECT groupArray(toString(event)) FROM (SELECT event FROM journeys GROUP BY event)) AS names,
     happened AS
     (
-        SELECT user, arraySort(groupArray((timestamp, _partition, _offset, toString(event)))) AS list
-        FROM events
-        WHERE toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+        -- One number an event, for sorting: its time, its place on the log, its name's place.
+        SELECT
+            arraySort(groupArray(
+                bitShiftLeft(toUInt128(toUnixTimestamp64Milli(timestamp) + 2208988800000), 80)
+                + bitShiftLeft(toUInt128(_offset), 16)
+                + transform(event, names, arrayMap(place -> toUInt16(place), arrayEnumerate(names)), toUInt16(0))
+            )) AS list
+        FROM journeys
+        WHERE timestamp >= toDateTime64(toString({from:Date}), 3, {tz:String})
+            AND timestamp < toDateTime64(toString({to:Date} + 1), 3, {tz:String})
             AND ({source:String} = '' OR source = {source:String})
-        GROUP BY user
+        GROUP BY person
     ),
     pairs AS
     (
         SELECT
-            user,
-            one.4 AS event,
-            if(place = length(list) OR dateDiff('millisecond', one.1, two.1) > {gap_s:UInt32} * 1000, '(end)', two.4) AS next
+            arrayMap(
+                (one, two) -> toUInt32(toUInt16(one)) * 65536 + if(bitShiftRight(two, 80) <= bitShiftRight(one, 80) + {gap_s:UInt32} * 1000, toUInt16(two), 0),
+                list, arrayPushBack(arrayPopFront(list), bitNot(toUInt128(0)))
+            ) AS all_of_user,
+            arrayFilter(one -> {after:String} = '' OR intDiv(one, 65536) = indexOf(names, {after:String}), all_of_user) AS of_user
         FROM happened
-        ARRAY JOIN list AS one, arrayPushBack(arrayPopFront(list), list[1]) AS two, arrayEnumerate(list) AS place
     )
 SELECT
-    event,
-    next,
+    names[intDiv(pair, 65536)] AS event,
+    if(pair % 65536 = 0, '(end)', names[pair % 65536]) AS next,
     count() AS times,
-    uniqExact(user) AS users,
+    countIf(nth = 1) AS users,
     round(times / sum(times) OVER (PARTITION BY event), 4) AS share
 FROM pairs
-WHERE {after:String} = '' OR event = {after:String}
-GROUP BY event, next
+ARRAY JOIN of_user AS pair, arrayEnumerateUniq(of_user) AS nth
+GROUP BY pair
 ORDER BY times DESC, event, next
 LIMIT {top:UInt16}

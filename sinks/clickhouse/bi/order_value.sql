@@ -20,7 +20,7 @@
 SELECT
     toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String}))) AS start,
     countIf(event = {pay:String}) AS orders,
-    uniqExactIf(user, event = {pay:String}) AS buyers,
+    uniqExactIf(person, event = {pay:String}) AS buyers,
     sumIf(ifNull(amount, 0), event = {pay:String}) AS revenue,
     if(orders = 0, NULL, round(toFloat64(revenue) / orders, 4)) AS average_order,
     if(orders = 0, NULL, round(quantileExactInclusiveIf(0.5)(toFloat64(ifNull(amount, 0)), event = {pay:String}), 4)) AS median_order,

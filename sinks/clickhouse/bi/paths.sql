@@ -14,30 +14,44 @@
 -- :column share -- visits over all visits with the start
 -- :example paths --param start=product_viewed --param depth=3
 WITH
+    (SELECT groupArray(toString(event)) FROM (SELECT event FROM journeys GROUP BY event)) AS names,
+    indexOf(names, {start:String}) AS beginning,
     happened AS
     (
-        SELECT user, arraySort(groupArray((timestamp, _partition, _offset, toString(event)))) AS list
-        FROM events
-        WHERE toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+        -- One number an event, for sorting: its time, its place on the log, its name's place.
+        SELECT
+            person,
+            arraySort(groupArray(
+                bitShiftLeft(toUInt128(toUnixTimestamp64Milli(timestamp) + 2208988800000), 80)
+                + bitShiftLeft(toUInt128(_offset), 16)
+                + transform(event, names, arrayMap(place -> toUInt16(place), arrayEnumerate(names)), toUInt16(0))
+            )) AS list
+        FROM journeys
+        WHERE timestamp >= toDateTime64(toString({from:Date}), 3, {tz:String})
+            AND timestamp < toDateTime64(toString({to:Date} + 1), 3, {tz:String})
             AND ({source:String} = '' OR source = {source:String})
-        GROUP BY user
+        GROUP BY person
     ),
     visits AS
     (
-        SELECT user, arrayCompact(arrayMap(item -> item.4, visit)) AS steps
+        SELECT person, arrayCompact(arrayMap(item -> toUInt16(item), visit)) AS steps
         FROM happened
         ARRAY JOIN arraySplit(
-            (item, before) -> dateDiff('millisecond', before.1, item.1) > {gap_s:UInt32} * 1000,
+            (item, before) -> bitShiftRight(item, 80) > bitShiftRight(before, 80) + {gap_s:UInt32} * 1000,
             list, arrayPushFront(arrayPopBack(list), list[1])
         ) AS visit
     )
 SELECT
-    arrayStringConcat(arraySlice(steps, if({start:String} = '', 1, indexOf(steps, {start:String})), {depth:UInt8}), ' > ') AS path,
+    arrayStringConcat(arrayMap(step -> names[step], any(steps_taken)), ' > ') AS path,
     count() AS visits,
-    uniqExact(user) AS users,
+    uniqExact(person) AS users,
     round(visits / sum(visits) OVER (), 4) AS share
-FROM visits
-WHERE {start:String} = '' OR has(steps, {start:String})
-GROUP BY path
+FROM
+(
+    SELECT person, arraySlice(steps, if({start:String} = '', 1, indexOf(steps, beginning)), {depth:UInt8}) AS steps_taken
+    FROM visits
+    WHERE {start:String} = '' OR has(steps, beginning)
+)
+GROUP BY steps_taken
 ORDER BY visits DESC, path
 LIMIT {top:UInt16}

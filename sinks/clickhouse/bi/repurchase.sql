@@ -18,14 +18,13 @@
 WITH buyers AS
 (
     SELECT
-        user,
         arraySort(groupArray(timestamp)) AS every,
         toDate(dateTrunc({period:String}, toDate(every[1], {tz:String}))) AS start,
         arrayFilter(time -> {within_days:UInt32} = 0 OR dateDiff('millisecond', every[1], time) <= {within_days:UInt32} * 86400000, every) AS times,
         arrayMap((one, two) -> dateDiff('millisecond', one, two) / 86400000, arrayPopBack(times), arrayPopFront(times)) AS intervals
     FROM events
     WHERE event = {pay:String}
-    GROUP BY user
+    GROUP BY person
     HAVING toDate(every[1], {tz:String}) BETWEEN {from:Date} AND {to:Date}
 )
 SELECT

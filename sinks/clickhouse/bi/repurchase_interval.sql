@@ -17,10 +17,10 @@
 -- :example repurchase_interval --param orders=5
 WITH buyers AS
 (
-    SELECT user, arraySort(groupArray(timestamp)) AS times
+    SELECT arraySort(groupArray(timestamp)) AS times
     FROM events
     WHERE event = {pay:String}
-    GROUP BY user
+    GROUP BY person
     HAVING toDate(times[1], {tz:String}) BETWEEN {from:Date} AND {to:Date}
 )
 SELECT

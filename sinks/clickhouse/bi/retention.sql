@@ -13,19 +13,37 @@
 -- :column users -- of them, those that came back
 -- :column share -- users over cohort_size
 -- :example retention --param period=week --param first=order_paid --param event=order_paid
-WITH users AS
-(
-    -- One pass: a join of visits to cohorts would hold the history twice.
-    SELECT
-        user,
-        toDate(dateTrunc({period:String}, minIf(toDate(timestamp, {tz:String}), {first:String} = '' OR event = {first:String}))) AS cohort,
-        groupUniqArrayIf(toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String}))), {event:String} = '' OR event = {event:String}) AS visited
-    FROM events
-    WHERE {first:String} = '' OR {event:String} = '' OR event IN ({first:String}, {event:String})
-    GROUP BY user
-    HAVING countIf({first:String} = '' OR event = {first:String}) > 0
-        AND minIf(toDate(timestamp, {tz:String}), {first:String} = '' OR event = {first:String}) BETWEEN {from:Date} AND {to:Date}
-)
+WITH
+    -- Without names of events the quarters of an hour say all; with them, the events themselves.
+    moments AS
+    (
+        SELECT person, toDate(quarter, {tz:String}) AS day, 1 AS begins, 1 AS comes
+        FROM activity
+        WHERE {first:String} = '' AND {event:String} = ''
+        UNION ALL
+        SELECT person, toDate(timestamp, {tz:String}) AS day, {first:String} = '' OR event = {first:String} AS begins, {event:String} = '' OR event = {event:String} AS comes
+        FROM journeys
+        WHERE ({first:String} != '' OR {event:String} != '')
+            AND ({first:String} = '' OR {event:String} = '' OR event IN ({first:String}, {event:String}))
+    ),
+    users AS
+    (
+        SELECT
+            minIf(day, begins) AS since,
+            toDate(dateTrunc({period:String}, since)) AS cohort,
+            groupUniqArrayIf(toDate(dateTrunc({period:String}, day)), comes) AS visited
+        FROM moments
+        GROUP BY person
+        HAVING countIf(begins) > 0 AND since BETWEEN {from:Date} AND {to:Date}
+    ),
+    counts AS
+    (
+        -- The day 0 stands for the cohort as a whole.
+        SELECT cohort, start, count() AS users
+        FROM users
+        ARRAY JOIN arrayPushFront(visited, toDate(0)) AS start
+        GROUP BY cohort, start
+    )
 SELECT
     cohort,
     n,
@@ -36,11 +54,11 @@ FROM
 (
     SELECT
         cohort,
-        count() AS cohort_size,
-        sumMap(arrayMap(start -> dateDiff({period:String}, cohort, start), visited), arrayMap(start -> toUInt64(1), visited)) AS counts
-    FROM users
-    GROUP BY cohort
+        start,
+        dateDiff({period:String}, cohort, start) AS n,
+        counts.users AS came,
+        sumIf(came, start = toDate(0)) OVER (PARTITION BY cohort) AS cohort_size
+    FROM counts
 )
-ARRAY JOIN counts.1 AS n, counts.2 AS came
-WHERE n BETWEEN 0 AND {periods:UInt16}
+WHERE start != toDate(0) AND n BETWEEN 0 AND {periods:UInt16}
 ORDER BY cohort, n

@@ -8,26 +8,27 @@
 -- :column orders -- their orders
 -- :column revenue -- what they paid
 -- :example revenue_by_first_channel --param from=2026-11-01
-WITH firsts AS
-(
-    SELECT user, argMin(channel, (timestamp, _partition, _offset)) AS first_channel
-    FROM events
-    WHERE channel != ''
-    GROUP BY user
-),
-paid AS
-(
-    SELECT user, count() AS orders, sum(amount) AS revenue
-    FROM events
-    WHERE event = {pay:String} AND toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {to:Date}
-    GROUP BY user
-)
+WITH
+    paid AS
+    (
+        SELECT person, sum(orders.orders) AS bought, sum(orders.amount) AS spent
+        FROM orders
+        WHERE event = {pay:String} AND toDate(quarter, {tz:String}) BETWEEN {from:Date} AND {to:Date}
+        GROUP BY person
+    ),
+    comers AS
+    (
+        SELECT person, argMinIfMerge(users.channel) AS brought_by
+        FROM users
+        WHERE person IN (SELECT person FROM paid)
+        GROUP BY person
+    )
 SELECT
-    if(first_channel = '', 'unknown', toString(first_channel)) AS first_channel,
+    if(comers.brought_by = '', 'unknown', comers.brought_by) AS first_channel,
     count() AS buyers,
-    sum(paid.orders) AS orders,
-    sum(paid.revenue) AS revenue
+    sum(paid.bought) AS orders,
+    sum(paid.spent) AS revenue
 FROM paid
-LEFT JOIN firsts ON firsts.user = paid.user
+LEFT JOIN comers ON comers.person = paid.person
 GROUP BY first_channel
 ORDER BY revenue DESC, first_channel

@@ -19,13 +19,12 @@ WITH
     buyers AS
     (
         SELECT
-            user,
-            max(toDate(timestamp, {tz:String})) AS last,
-            count() AS bought,
-            sum(ifNull(amount, 0)) AS spent
-        FROM events
-        WHERE event = {pay:String} AND toDate(timestamp, {tz:String}) BETWEEN {from:Date} AND {asof:Date}
-        GROUP BY user
+            max(toDate(quarter, {tz:String})) AS last,
+            sum(orders.orders) AS bought,
+            sum(orders.amount) AS spent
+        FROM orders
+        WHERE event = {pay:String} AND toDate(quarter, {tz:String}) BETWEEN {from:Date} AND {asof:Date}
+        GROUP BY person
     ),
     scored AS
     (

@@ -18,54 +18,59 @@ WITH RECURSIVE
     opens AS
     (
         SELECT
-            user,
+            person,
             min(timestamp) AS time,
-            splitByChar(':', argMin(JSONExtractString(properties, 'sharer'), (timestamp, _partition, _offset)))[-1] AS sharer
+            argMin((JSONExtractString(properties, 'sharer') AS whose, splitByChar(':', whose)[-1]), (timestamp, _partition, _offset)) AS sharer
         FROM events
         WHERE event = {opened:String} AND JSONExtractString(properties, 'sharer') != ''
-        GROUP BY user
+        GROUP BY person
         HAVING toDate(time, {tz:String}) BETWEEN {from:Date} AND {to:Date}
     ),
     named AS
     (
-        SELECT splitByChar(':', identifier)[-1] AS name, argMin(user, timestamp) AS user
-        FROM events
-        ARRAY JOIN mapValues(identities) AS identifier
-        WHERE name IN (SELECT sharer FROM opens)
+        SELECT name, argMin(identifiers.person, first) AS parent
+        FROM identifiers
+        WHERE name IN (SELECT sharer.2 FROM opens)
         GROUP BY name
     ),
     seen AS
     (
-        SELECT user, min(timestamp) AS first
-        FROM events
-        WHERE user IN (SELECT user FROM opens)
-        GROUP BY user
+        SELECT person, min(users.first) AS first
+        FROM users
+        WHERE person IN (SELECT person FROM opens)
+        GROUP BY person
     ),
     new_ones AS
     (
-        SELECT opens.user AS user, opens.time AS time, if(named.user = '', opens.sharer, named.user) AS parent
+        -- A sharer that never sent an event is known by the name alone.
+        SELECT opens.person AS person, opens.time AS time, if(named.parent = 0, sipHash64(opens.sharer.1), named.parent) AS parent
         FROM opens
-        INNER JOIN seen ON seen.user = opens.user
-        LEFT JOIN named ON named.name = opens.sharer
-        WHERE parent != opens.user AND opens.time <= seen.first + toIntervalSecond({new_within_s:UInt32})
+        INNER JOIN seen ON seen.person = opens.person
+        LEFT JOIN named ON named.name = opens.sharer.2
+        WHERE parent != opens.person AND opens.time <= seen.first + toIntervalSecond({new_within_s:UInt32})
     ),
+    (
+        -- Once, as arrays: the tree below asks for the edges again for each generation. A sharer
+        -- that was itself brought was so before: no circles.
+        SELECT (groupArray(new_ones.person), groupArray(new_ones.parent))
+        FROM new_ones
+        LEFT JOIN new_ones AS above ON above.person = new_ones.parent
+        WHERE above.person = 0 OR above.time < new_ones.time
+    ) AS brought_by,
     edges AS
     (
-        -- A sharer that was itself brought was so before: no circles.
-        SELECT new_ones.user AS user, new_ones.parent AS parent
-        FROM new_ones
-        LEFT JOIN new_ones AS above ON above.user = new_ones.parent
-        WHERE above.user = '' OR above.time < new_ones.time
+        SELECT edge.1 AS person, edge.2 AS parent
+        FROM (SELECT arrayJoin(arrayZip(brought_by.1, brought_by.2)) AS edge)
     ),
     tree AS
     (
-        SELECT DISTINCT parent AS user, toUInt32(0) AS generation
+        SELECT DISTINCT parent AS person, toUInt32(0) AS generation
         FROM edges
-        WHERE parent NOT IN (SELECT user FROM edges)
+        WHERE parent NOT IN (SELECT person FROM edges)
         UNION ALL
-        SELECT edges.user AS user, tree.generation + 1 AS generation
+        SELECT edges.person AS person, tree.generation + 1 AS generation
         FROM edges
-        INNER JOIN tree ON tree.user = edges.parent
+        INNER JOIN tree ON tree.person = edges.parent
     ),
     counts AS
     (
@@ -81,6 +86,6 @@ SELECT
     if(inviters = 0, 0, round(brought / inviters, 4)) AS per_inviter,
     round(brought / users, 4) AS k
 FROM tree
-LEFT JOIN counts ON counts.parent = tree.user
+LEFT JOIN counts ON counts.parent = tree.person
 GROUP BY generation
 ORDER BY generation

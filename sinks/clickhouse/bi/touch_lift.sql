@@ -27,24 +27,24 @@ WITH
     entered AS
     (
         -- What is refused before the holdout is drawn (audience, cooldown, late) is in neither group.
-        SELECT rule, user, min(time) AS since, argMin((toString(outcome), toString(variant)), (time, _partition, _offset)) AS met
+        SELECT rule, person, min(time) AS since, argMin((toString(outcome), toString(variant)), (time, _partition, _offset)) AS met
         FROM decisions
         WHERE (outcome IN ('sent', 'holdout') OR (outcome = 'suppressed' AND startsWith(reason, 'cap:')))
             AND ({rule:String} = '' OR rule = {rule:String})
             AND toDate(time, {tz:String}) BETWEEN {from:Date} AND {to:Date}
-        GROUP BY rule, user
+        GROUP BY rule, person
     ),
     ends AS
     (
         SELECT
             entered.rule AS rule,
-            entered.user AS user,
+            entered.person AS person,
             any(entered.met) AS met,
             countIf(goals.timestamp BETWEEN entered.since AND entered.since + toIntervalSecond({within_s:UInt32})) AS times,
             sumIf(ifNull(goals.amount, 0), goals.timestamp BETWEEN entered.since AND entered.since + toIntervalSecond({within_s:UInt32})) AS paid
         FROM entered
-        LEFT JOIN (SELECT user, timestamp, amount FROM events WHERE event = {goal:String}) AS goals ON goals.user = entered.user
-        GROUP BY rule, user
+        LEFT JOIN (SELECT person, timestamp, amount FROM events WHERE event = {goal:String}) AS goals ON goals.person = entered.person
+        GROUP BY rule, person
     ),
     groups AS
     (
