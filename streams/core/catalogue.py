@@ -82,6 +82,20 @@ def make_value(tag: EventTag) -> Getter:
     return value
 
 
+def make_take(tag: EventTag, kind: Kind) -> Getter:
+    """Return what of an event the kind folds, ``None`` where there is nothing."""
+    accept, value = kind.accept, make_value(tag)
+    if isinstance(tag, FlagTag):
+        return value
+    if isinstance(tag, CountTag | StageTag | ChurnRiskTag):
+        return accept  # whatever the event holds
+
+    def take(event: Event) -> object:
+        return accept(value(event))
+
+    return take
+
+
 def _aggregate(tag: AvgTag | MinTag | MaxTag) -> Kind:
     code, aggregate = {"avg": ("a", AVG), "min": ("n", MIN), "max": ("x", MAX)}[tag.kind]
     if tag.window_ms:

@@ -22,8 +22,8 @@ from statistics import NormalDist
 from typing import Final
 
 from schemas.tags import ChurnRiskTag
+from streams.core.cells import Cell
 from streams.core.kinds import Value
-from streams.core.state import Cell
 
 TIMES: Final = 16
 MOST_REGULAR: Final = 25.0
@@ -38,7 +38,7 @@ class Churn:
     The latest 16 times are a multiset: neither order nor grouping of a merge matters.
     """
 
-    code = "u"
+    code = ord("u")
     empty: Value = None
 
     def __init__(self, tag: ChurnRiskTag) -> None:

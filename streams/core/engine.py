@@ -16,12 +16,12 @@ from typing import TypeVar
 from schemas.events import Event
 from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
 from schemas.touches import TagChange
-from streams.core.catalogue import make_value
+from streams.core.catalogue import make_take
 from streams.core.rulebook import Rulebook
 from streams.core.rules import Effects
 from streams.core.ruleset import ANY, RuleSet, where_of
 from streams.core.state import LATE_MS, State, event_time_ms, pack, unpack
-from streams.core.tags import Arm, LiveExpr, LiveTag, by_event, by_time, in_order
+from streams.core.tags import Arm, LiveExpr, LiveTag, Moves, by_time, in_order, set_groups
 from streams.core.triggers import Trigger
 
 T = TypeVar("T")
@@ -41,6 +41,9 @@ class Engine:
         for expr in exprs:
             expr.bind(self._tags)
         self._exprs = in_order(exprs)
+        self._timed = [
+            one for one in self._tags.values() if isinstance(one, LiveTag) and not one.lasting
+        ]
         self._rules = RuleSet(rulebook, self._read_tag, settle_ms)
         arms = [
             (name, arm)
@@ -52,6 +55,7 @@ class Engine:
         self._exprs_by_event = {
             name: self._moved(arms) for name, arms in self._arms_by_event.items()
         }
+        set_groups(self._tags.values(), [(name, arm.tag) for name, arm in arms])
         self._triggers_by_event = _index(self._rules.triggers)
         self._hears_tags = self._rules.hears_tags()
 
@@ -74,15 +78,14 @@ class Engine:
         if event.identities:
             state.identities.update(event.identities)
         name = event.event
+        moves = Moves(event, at_ms, effects.tag_changes)
         for arm in self._arms_by_event.get(name, self._arms_by_event[ANY]):
-            change = arm.fold(state, event, at_ms, clock_ms)
-            if change is not None:
-                effects.tag_changes.append(change)
-        exprs = self._exprs_by_event.get(name)
-        for expr in self._exprs_by_event[ANY] if exprs is None else exprs:
-            before, after = expr.move(state, clock_ms)
-            if before != after:
-                effects.tag_changes.append(by_event(event, expr.id, before, after, at_ms))
+            arm.fold(state, event, at_ms, clock_ms, moves)
+        for expr in self._exprs_by_event.get(name, self._exprs_by_event[ANY]):
+            if not expr.reads.isdisjoint(moves.tags):
+                before, after = expr.move(state, clock_ms, touched=True)
+                if before != after:
+                    moves.add(expr, before, after)
         triggers: Sequence[Trigger] = self._triggers_by_event.get(
             name, self._triggers_by_event[ANY]
         )
@@ -132,10 +135,9 @@ class Engine:
 
     def _expire(self, state: State, user: str, now_ms: int, effects: Effects) -> None:
         next_ms, first = 0, len(effects.tag_changes)
-        for tag_id in list(state.tags):
-            tag = self._tags.get(tag_id)
-            cell = tag.cell(state) if isinstance(tag, LiveTag) else None
-            if not isinstance(tag, LiveTag) or cell is None:
+        for tag in self._timed:
+            cell = tag.cell(state)
+            if cell is None:
                 continue
             effects.tag_changes += tag.expire(state, user, now_ms)
             expiry_ms = tag.kind.expiry_ms(cell)
@@ -147,9 +149,9 @@ class Engine:
             before, after = expr.move(state, now_ms)
             if before != after:
                 time_ms = max(times, default=now_ms)
-                effects.tag_changes.append(by_time(user, expr.id, before, after, time_ms))
+                effects.tag_changes.append(by_time(user, expr, before, after, time_ms))
 
-    def _moved(self, arms: tuple[Arm, ...]) -> list[LiveExpr]:
+    def _moved(self, arms: tuple[Arm, ...]) -> tuple[LiveExpr, ...]:
         """Return the exprs that these arms may move, each after those that it reads."""
         moved = {arm.tag.id for arm in arms}
         found: list[LiveExpr] = []
@@ -157,13 +159,13 @@ class Engine:
             if expr.reads & moved:
                 moved.add(expr.id)
                 found.append(expr)
-        return found
+        return tuple(found)
 
     def _arms(self, tag: EventTag) -> Iterable[tuple[str, Arm]]:
         live = self._tags[tag.id]
         if not isinstance(live, LiveTag):
             return
-        arm = Arm(live, where_of(tag.where), make_value(tag))
+        arm = Arm(live, where_of(tag.where), make_take(tag, live.kind))
         yield from ((name, arm) for name in dict.fromkeys(tag.event))
         if isinstance(tag, FlagTag) and tag.until is not None:
             off = Arm(live, where_of(tag.until.where), _false)

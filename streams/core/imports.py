@@ -11,8 +11,8 @@ from typing import Any, Final
 import msgspec
 
 from schemas.events import Event
+from streams.core.cells import Cell
 from streams.core.kinds import Lasting, Value, plain
-from streams.core.state import Cell
 
 _rank: Final = msgspec.json.Encoder().encode
 
@@ -23,7 +23,7 @@ class Imported(Lasting):
     A value of nothing takes the tag away, and stays as a mark of when.
     """
 
-    code = "i"
+    code = ord("i")
     empty: Value = None
 
     def new(self) -> Cell:

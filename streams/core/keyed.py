@@ -8,24 +8,33 @@ than are kept; over that the lightest (or the longest unseen) is forgotten.
 """
 # ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
 
+from itertools import islice
 from typing import Any, Final, cast
 
 from streams.core.aggregates import key_text
-from streams.core.kinds import SCALE, Lasting, Pick, Value, scaled
-from streams.core.state import Cell
+from streams.core.cells import Cell
+from streams.core.kinds import Lasting, Value, better, plain, scaled, unscaled
 from streams.core.windows import bounded
 
 KEEP: Final = 20
+# Weights of a preference are ranked, not shown: a thousandth is fine enough.
+TOPK_SCALE: Final = 1000
+_MINUTE_MS: Final = 60_000
+# Amounts by half-life, counted from the cell's base.
 Periods = dict[int, int]
 # What the catalogue makes of an event: its value, and what the event weighs.
 Weighed = tuple[object, float]
 
 
-def place(periods: Periods, at_ms: int, amount: float, half_life_ms: int) -> None:
+def place(periods: Periods, base: int, at_ms: int, amount: float, half_life_ms: int) -> None:
     """Add an amount at a time; with no half-life (0) all time is one period."""
-    period, rest_ms = divmod(at_ms, half_life_ms) if half_life_ms else (0, 0)
-    grown = round(amount * 2 ** (rest_ms / half_life_ms)) if rest_ms else round(amount)
-    periods[period] = bounded(periods.get(period, 0) + grown)
+    if half_life_ms:
+        period, rest_ms = divmod(at_ms, half_life_ms)
+        period -= base
+        grown = round(amount * 2 ** (rest_ms / half_life_ms))
+    else:
+        period, grown = 0, round(amount)
+    periods[period] = bounded(periods[period] + grown) if period in periods else bounded(grown)
 
 
 def weight(periods: Periods, last: int) -> int:
@@ -35,40 +44,45 @@ def weight(periods: Periods, last: int) -> int:
     )
 
 
-def rescale(periods: Periods, was_ms: int, half_life_ms: int, clock_ms: int) -> Periods:
-    """Return periods of another half-life as ones of this: the error is one old period."""
+def rescale(cell: Cell, periods: Periods, half_life_ms: int, clock_ms: int) -> Periods:
+    """Return the periods of a cell as ones of another half-life: the error is one old period."""
     made: Periods = {}
+    was_ms, base = cell[1], clock_ms // half_life_ms if half_life_ms else 0
     for period, amount in periods.items():
-        place(made, period * was_ms if was_ms else clock_ms, amount, half_life_ms)
+        at_ms = (cell[2] + period) * was_ms if was_ms else clock_ms
+        place(made, base, at_ms, amount, half_life_ms)
     return made
 
 
 def prune(periods: Periods, newest: int) -> None:
     """Let go of what no read at or after the newest period can see."""
-    for old in [one for one in periods if one < newest - KEEP]:
-        del periods[old]
+    if next(iter(periods), newest) < newest - KEEP:
+        for old in [one for one in periods if one < newest - KEEP]:
+            del periods[old]
 
 
-def add_all(periods: Periods, more: Periods) -> None:
-    """Add the periods of another user."""
+def add_all(periods: Periods, more: Periods, shift: int) -> None:
+    """Add the periods of another user, whose base is so much later."""
     for period, amount in more.items():
-        periods[period] = bounded(periods.get(period, 0) + amount)
+        here = period + shift
+        periods[here] = bounded(periods.get(here, 0) + amount)
 
 
 class Decay:
-    """A score that halves in every half-life: ``[code, half_life_ms, shown, periods]``.
+    """A score that halves in every half-life: ``[code, half_life_ms, base, shown, periods]``.
 
     Right when read, at any time; written at the tag's events and when it is 0 for good.
+    ``shown`` is in ten-thousandths.
     """
 
-    code = "e"
+    code = ord("e")
     empty: Value = 0
 
     def __init__(self, half_life_ms: int) -> None:
         self._half_life_ms = half_life_ms
 
     def new(self) -> Cell:
-        return [self.code, self._half_life_ms, 0, {}]
+        return [self.code, self._half_life_ms, 0, 0, {}]
 
     def accept(self, raw: object) -> object | None:
         value, factor = cast("Weighed", raw)
@@ -76,119 +90,165 @@ class Decay:
         return None if amount is None else amount * factor
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: float) -> tuple[Value, Value]:
-        before, periods = cell[2], self._periods(cell, clock_ms)
-        place(periods, at_ms, value, self._half_life_ms)
-        prune(periods, clock_ms // self._half_life_ms)
-        cell[2] = after = self.read(cell, clock_ms)
-        return before, after
+        before, periods = cell[3], self._periods(cell, clock_ms)
+        if not periods:
+            cell[2] = at_ms // self._half_life_ms
+        place(periods, cell[2], at_ms, value, self._half_life_ms)
+        prune(periods, clock_ms // self._half_life_ms - cell[2])
+        cell[3] = after = self._score(cell, clock_ms)
+        return unscaled(before), unscaled(after)
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        last, rest_ms = divmod(at_ms, self._half_life_ms)
-        whole = weight(self._periods(cell, at_ms), last) / (SCALE << KEEP)
-        score = round(whole * 2 ** (-rest_ms / self._half_life_ms), 4)
-        return int(score) if score.is_integer() else score
+        return unscaled(self._score(cell, at_ms))
 
     def expiry_ms(self, cell: Cell) -> int:
-        periods: Periods = cell[3]
-        return (max(periods) + KEEP + 1) * cell[1] if cell[2] and periods else 0
+        periods: Periods = cell[4]
+        return (cell[2] + max(periods) + KEEP + 1) * cell[1] if cell[3] and periods else 0
+
+    def bound_ms(self, cell: Cell, at_ms: int, clock_ms: int) -> int:
+        bound_ms = (at_ms // self._half_life_ms + KEEP + 1) * self._half_life_ms
+        return bound_ms if bound_ms > clock_ms else self.expiry_ms(cell)
 
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
-        before, gone_ms = cell[2], self.expiry_ms(cell)
-        cell[2] = after = self.read(cell, now_ms)
-        return before, after, min(now_ms, gone_ms or now_ms)
+        before, gone_ms = cell[3], self.expiry_ms(cell)
+        cell[3] = after = self._score(cell, now_ms)
+        return unscaled(before), unscaled(after), min(now_ms, gone_ms or now_ms)
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        add_all(self._periods(one, clock_ms), self._periods(two, clock_ms))
-        prune(one[3], clock_ms // self._half_life_ms)
-        one[2] = self.read(one, clock_ms)
+        periods, more = self._periods(one, clock_ms), self._periods(two, clock_ms)
+        if not periods:
+            one[2] = two[2]
+        add_all(periods, more, two[2] - one[2])
+        prune(periods, clock_ms // self._half_life_ms - one[2])
+        one[3] = self._score(one, clock_ms)
         return one
+
+    def _score(self, cell: Cell, at_ms: int) -> int:
+        last, rest_ms = divmod(at_ms, self._half_life_ms)
+        whole = weight(self._periods(cell, at_ms), last - cell[2])
+        return bounded(round(whole / (1 << KEEP) * 2 ** (-rest_ms / self._half_life_ms)))
 
     def _periods(self, cell: Cell, clock_ms: int) -> Periods:
         if cell[1] != self._half_life_ms:
-            cell[3] = rescale(cell[3], cell[1], self._half_life_ms, clock_ms)
-            cell[1] = self._half_life_ms
-        periods: Periods = cell[3]
+            cell[4] = rescale(cell, cell[4], self._half_life_ms, clock_ms)
+            cell[1], cell[2] = self._half_life_ms, clock_ms // self._half_life_ms
+        periods: Periods = cell[4]
         return periods
 
 
 class TopK(Lasting):
-    """The heaviest values: ``[code, half_life_ms, shown, {value: periods}, newest]``.
+    """The heaviest values: ``[code, half_life_ms, base, newest, shown, {value: periods}]``.
 
     All weights decay alike, so time alone never changes the order: it is told at the
     newest event, and the favourite of a user who is away stays the favourite. Of equals
-    the first by text leads. 16 values are held (four times k if that is more).
+    the first by text leads. 16 values are held (four times k if that is more); the first
+    ``shown`` of them are the heaviest, in order.
     """
 
-    code = "k"
+    code = ord("k")
     empty: Value = None
 
     def __init__(self, k: int, half_life_ms: int) -> None:
         self._k, self._half_life_ms, self._most = k, half_life_ms, max(16, 4 * k)
 
     def new(self) -> Cell:
-        return [self.code, self._half_life_ms, None, {}, 0]
+        return [self.code, self._half_life_ms, 0, 0, 0, {}]
 
     def accept(self, raw: object) -> object | None:
         value, factor = cast("Weighed", raw)
         key = key_text(value)
-        return None if key is None else (key, round(factor * SCALE))
+        return None if key is None else (key, round(factor * TOPK_SCALE))
 
     def fold(
         self, cell: Cell, at_ms: int, clock_ms: int, value: tuple[str, int]
     ) -> tuple[Value, Value]:
         keys = self._keys(cell, clock_ms)
-        before, (key, amount) = cell[2], value
-        periods = keys.setdefault(key, {})
-        place(periods, at_ms, amount, self._half_life_ms)
-        period, newest = at_ms // self._half_life_ms if self._half_life_ms else 0, cell[4]
+        before, (key, amount) = self._shown(cell), value
+        period = at_ms // self._half_life_ms if self._half_life_ms else 0
+        if not keys:
+            cell[2] = period
+        period -= cell[2]
+        periods = keys.get(key)
+        if periods is None:
+            periods = keys[key] = {}
+        place(periods, cell[2], at_ms, amount, self._half_life_ms)
         # Within one newest period only this value's weight moved: it or none comes forward.
-        near = newest - KEEP <= period <= newest and len(keys) <= self._most
-        if not near or before is None or len(before) != self._k:
+        near = cell[3] - KEEP <= period <= cell[3] and len(keys) <= self._most
+        if not near or before is None or self._few(before, key, len(keys)):
             return before, self._rank(cell)
-        if before[0] != key or self._k > 1:
-            few = sorted((-weight(keys[one], newest), one) for one in {*before, key})
-            cell[2] = [one for _, one in few[: self._k]]
-        return before, cell[2]
+        return before, before if before[0] == key else self._raise(cell, key, before)
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        shown: list[str] | None = cell[2]
-        return shown if shown is None else shown[: self._k]
+        return self._shown(cell)
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        keys = self._keys(one, clock_ms)
-        for key, periods in self._keys(two, clock_ms).items():
-            add_all(keys.setdefault(key, {}), periods)
+        keys, more = self._keys(one, clock_ms), self._keys(two, clock_ms)
+        if not keys:
+            one[2] = two[2]
+        for key, periods in more.items():
+            add_all(keys.setdefault(key, {}), periods, two[2] - one[2])
         self._rank(one)
         return one
 
+    def _shown(self, cell: Cell) -> list[str] | None:
+        return list(islice(cell[5], min(cell[4], self._k))) if cell[4] else None
+
+    def _few(self, before: list[str], key: str, held: int) -> bool:
+        """Say whether there are others to show: the tag's k is greater than it was."""
+        return len(before) < self._k and held - len(before) != (key not in before)
+
+    def _raise(self, cell: Cell, key: str, before: list[str]) -> list[str]:
+        """Move a value before those that it outweighs now; of the shown ones, none fell out."""
+        keys, newest = cell[5], cell[3]
+        at = before.index(key) if key in before else len(before)
+        was, mine = at, (-weight(keys[key], newest), key)
+        while at and mine < (-weight(keys[before[at - 1]], newest), before[at - 1]):
+            at -= 1
+        if at >= self._k or (at == was < len(before)):
+            return before
+        after = [one for one in before if one != key]
+        after.insert(at, key)
+        return self._order(cell, after[: self._k])
+
+    def _order(self, cell: Cell, first: list[str]) -> list[str]:
+        keys = cell[5]
+        cell[4] = len(first)
+        if first != list(islice(keys, len(first))):
+            cell[5] = {one: keys[one] for one in first} | keys
+        return first
+
     def _rank(self, cell: Cell) -> Value:
-        keys: dict[str, Periods] = cell[3]
+        keys: dict[str, Periods] = cell[5]
         newest = max((max(periods) for periods in keys.values()), default=0)
         order = sorted((-weight(periods, newest), key) for key, periods in keys.items())
         # What lies wholly before the newest 20 half-lives weighs nothing.
-        heavy = [(light, key) for light, key in order if light][: self._most]
-        for _, key in set(order) - set(heavy):
-            del keys[key]
+        heavy = [key for light, key in order if light][: self._most]
+        if len(heavy) < len(keys):
+            cell[5] = keys = {key: keys[key] for key in heavy}
         for periods in keys.values():
             prune(periods, newest)
-        cell[2], cell[4] = [key for _, key in heavy[: self._k]] or None, newest
-        shown: Value = cell[2]
-        return shown
+        cell[3] = newest
+        return self._order(cell, heavy[: self._k]) or None
 
     def _keys(self, cell: Cell, clock_ms: int) -> dict[str, Periods]:
-        keys: dict[str, Periods] = cell[3]
+        keys: dict[str, Periods] = cell[5]
         if cell[1] != self._half_life_ms:
             for key, periods in keys.items():
-                keys[key] = rescale(periods, cell[1], self._half_life_ms, clock_ms)
+                keys[key] = rescale(cell, periods, self._half_life_ms, clock_ms)
             cell[1] = self._half_life_ms
+            cell[2] = clock_ms // self._half_life_ms if self._half_life_ms else 0
             self._rank(cell)
+            keys = cell[5]
         return keys
 
 
 class PerKey(Lasting):
-    """Counts by value: ``[code, {value: [count, latest_ms]}]``, of those seen last."""
+    """Counts by value: ``[code, base, {value: [count, latest - base]}]``, of those seen last.
 
-    code = "p"
+    Times are in minutes; of values seen last in one minute the later by text stays.
+    """
+
+    code = ord("p")
     empty: Value = None
 
     def __init__(self, most: int) -> None:
@@ -196,52 +256,74 @@ class PerKey(Lasting):
         self.accept = key_text
 
     def new(self) -> Cell:
-        return [self.code, {}]
+        return [self.code, 0, {}]
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: str) -> tuple[Value, Value]:
-        before = self.read(cell, at_ms)
-        self._add(cell[1], value, 1, at_ms)
-        return before, self.read(cell, at_ms)
+        before = self._counts(cell)
+        self._add(cell, value, 1, at_ms // _MINUTE_MS)
+        if before is None or value not in before:
+            return before, self._counts(cell)
+        return before, {**before, value: cell[2][value][0]}
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        return {key: held[0] for key, held in cell[1].items()} or None
+        return self._counts(cell)
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        for key, (count, latest_ms) in two[1].items():
-            self._add(one[1], key, count, latest_ms)
+        for key, (count, latest) in two[2].items():
+            self._add(one, key, count, two[1] + latest)
         return one
 
-    def _add(self, keys: dict[str, Any], key: str, count: int, at_ms: int) -> None:
-        held = keys.setdefault(key, [0, at_ms])
-        held[0], held[1] = bounded(held[0] + count), max(held[1], at_ms)
-        while len(keys) > self._most:
-            del keys[min(keys, key=lambda one: (keys[one][1], one))]
+    def _counts(self, cell: Cell) -> dict[str, Any] | None:
+        return {key: held[0] for key, held in cell[2].items()} or None
+
+    def _add(self, cell: Cell, key: str, count: int, minute: int) -> None:
+        keys: dict[str, list[int]] = cell[2]
+        if not keys:
+            cell[1] = minute
+        minute -= cell[1]
+        held = keys.get(key)
+        if held is None:
+            keys[key] = [count, minute]
+            if len(keys) > self._most:
+                del keys[min(keys, key=lambda one: (keys[one][1], one))]
+            return
+        held[0], held[1] = bounded(held[0] + count), max(held[1], minute)
 
 
 class FirstLast(Lasting):
-    """The values of the first and of the last event: ``[code, first cell, last cell]``."""
+    """Values of the first and last event: ``[code, first_ms, first, last_ms - first_ms, last]``."""
 
-    code = "h"
+    code = ord("h")
     empty: Value = None
-    _first, _last = Pick("f", latest=False), Pick("l", latest=True)
 
     def new(self) -> Cell:
-        return [self.code, self._first.new(), self._last.new()]
+        return [self.code, None, None, 0, None]
 
     def accept(self, raw: object) -> object | None:
-        return self._first.accept(raw)
+        return plain(raw)
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: Value) -> tuple[Value, Value]:
         before = self.read(cell, at_ms)
-        self._first.fold(cell[1], at_ms, clock_ms, value)
-        self._last.fold(cell[2], at_ms, clock_ms, value)
-        return before, self.read(cell, at_ms)
+        return before, self.read(cell, at_ms) if self._take(cell, at_ms, value) else before
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        if cell[1][1] is None:
-            return None
-        return {"first": cell[1][2], "last": cell[2][2]}
+        return None if cell[1] is None else {"first": cell[2], "last": cell[4]}
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        first = self._first.merge(one[1], two[1], clock_ms)
-        return [self.code, first, self._last.merge(one[2], two[2], clock_ms)]
+        if two[1] is not None:
+            self._take(one, two[1], two[2])
+            self._take(one, two[1] + two[3], two[4])
+        return one
+
+    def _take(self, cell: Cell, at_ms: int, value: Value) -> bool:
+        """Take a value in; say whether it is now the first or the last."""
+        _, first_ms, first, since_ms, last = cell
+        if first_ms is None:
+            cell[1:] = [at_ms, value, 0, value]
+            return True
+        last_ms, moved = first_ms + since_ms, False
+        if better(at_ms, value, first_ms, first, latest=False):
+            cell[1:4], moved = [at_ms, value, last_ms - at_ms], True
+        if better(at_ms, value, last_ms, last, latest=True):
+            cell[3:], moved = [at_ms - cell[1], value], True
+        return moved

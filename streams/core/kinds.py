@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from streams.core.state import Cell
+from streams.core.cells import Cell
 from streams.core.windows import Window, bounded
 
 Value = str | int | float | bool | list[str] | dict[str, Any] | None
@@ -30,7 +30,7 @@ _rank = msgspec.json.Encoder().encode
 class Kind(Protocol):
     """How one kind of tag lives in a cell; times are in ms, ``clock`` is the user's."""
 
-    code: str
+    code: int
     empty: Value
 
     def new(self) -> Cell:
@@ -46,7 +46,11 @@ class Kind(Protocol):
         """Return the value at a time."""
 
     def expiry_ms(self, cell: Cell) -> int:
-        """Return when time alone takes away what is shown; 0 for never."""
+        """Return when time alone moves what is shown; 0 for never.
+
+        A kind may add ``bound_ms(cell, at_ms, clock_ms)``: after an event at ``at_ms``,
+        a time not after it that costs less to find.
+        """
 
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
         """Let time pass: what was shown, what is to be shown now, and since when."""
@@ -72,7 +76,7 @@ class Ever(Lasting):
     empty: Value = 0
 
     def __init__(self, code: str, amount: "Amount") -> None:
-        self.code, self._amount = code, amount
+        self.code, self._show = ord(code), amount.show
         self.accept = amount.accept
 
     def new(self) -> Cell:
@@ -80,57 +84,57 @@ class Ever(Lasting):
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
         before: int = cell[1]
-        cell[1] = bounded(before + value)
-        return self._amount.show(before), self._amount.show(cell[1])
+        cell[1] = after = bounded(before + value)
+        show = self._show
+        return (before, after) if show is None else (show(before), show(after))
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        return self._amount.show(cell[1])
+        total: int = cell[1]
+        return total if self._show is None else self._show(total)
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
         return [self.code, bounded(one[1] + two[1])]
 
 
 class Rolling:
-    """A count or sum in a sliding window: ``[code, tile_ms, shown, tiles]``."""
+    """A count or sum in a sliding window: the cell of a ``Window``."""
 
     empty: Value = 0
 
     def __init__(self, code: str, amount: "Amount", window_ms: int) -> None:
-        self.code, self._amount, self._window = code, amount, Window(window_ms)
-        self.accept = amount.accept
+        self.code, self._show, self._window = ord(code), amount.show, Window(window_ms)
+        self.accept, self.bound_ms = amount.accept, self._window.bound_ms
 
     def new(self) -> Cell:
-        return [self.code, self._window.tile_ms, 0, {}]
+        return self._window.new(self.code, 0)
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
         before: int = cell[2]
-        self._window.add(self._tiles(cell), at_ms, value, clock_ms)
-        cell[2] = after = bounded(self._window.total(cell[3], clock_ms))
-        return self._amount.show(before), self._amount.show(after)
+        alone = self._window.add(cell, at_ms, value, clock_ms)
+        after = before + value if alone else self._window.total(cell, clock_ms)
+        cell[2] = after = bounded(after)
+        show = self._show
+        return (before, after) if show is None else (show(before), show(after))
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        return self._amount.show(bounded(self._window.total(self._tiles(cell), at_ms)))
+        total = bounded(self._window.total(cell, at_ms))
+        return total if self._show is None else self._show(total)
 
     def expiry_ms(self, cell: Cell) -> int:
-        return self._window.empty_at_ms(self._tiles(cell)) if cell[2] else 0
+        return self._window.empty_at_ms(cell) if cell[2] else 0
 
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
         before: int = cell[2]
-        empty_ms = self._window.empty_at_ms(self._tiles(cell))
-        cell[2] = after = bounded(self._window.total(cell[3], now_ms))
-        return self._amount.show(before), self._amount.show(after), min(now_ms, empty_ms or now_ms)
+        empty_ms = self._window.empty_at_ms(cell)
+        cell[2] = after = bounded(self._window.total(cell, now_ms))
+        since_ms = min(now_ms, empty_ms or now_ms)
+        show = self._show
+        return (before, after, since_ms) if show is None else (show(before), show(after), since_ms)
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        tiles = self._window.merged(self._tiles(one), self._tiles(two), clock_ms)
-        shown = bounded(self._window.total(tiles, clock_ms))
-        return [self.code, self._window.tile_ms, shown, tiles]
-
-    def _tiles(self, cell: Cell) -> dict[int, int]:
-        if cell[1] != self._window.tile_ms:
-            cell[3] = self._window.retile(cell[3], cell[1])
-            cell[1] = self._window.tile_ms
-        tiles: dict[int, int] = cell[3]
-        return tiles
+        made = self._window.merge(one, two, clock_ms)
+        made[2] = bounded(self._window.total(made, clock_ms))
+        return made
 
 
 class Pick(Lasting):
@@ -139,7 +143,7 @@ class Pick(Lasting):
     empty: Value = None
 
     def __init__(self, code: str, *, latest: bool) -> None:
-        self.code, self._latest = code, latest
+        self.code, self._latest = ord(code), latest
 
     def new(self) -> Cell:
         return [self.code, None, None]
@@ -149,9 +153,10 @@ class Pick(Lasting):
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: Value) -> tuple[Value, Value]:
         time_ms, before = cell[1], cell[2]
-        if time_ms is None or self._better((at_ms, value), (time_ms, before)):
+        if time_ms is None or better(at_ms, value, time_ms, before, latest=self._latest):
             cell[1], cell[2] = at_ms, value
-        return before, cell[2]
+            return before, value
+        return before, before
 
     def read(self, cell: Cell, at_ms: int) -> Value:
         value: Value = cell[2]
@@ -162,11 +167,13 @@ class Pick(Lasting):
             self.fold(one, two[1], clock_ms, two[2])
         return one
 
-    def _better(self, new: tuple[int, Value], old: tuple[int, Value]) -> bool:
-        if new[0] != old[0]:
-            return (new[0] > old[0]) is self._latest
-        # Two events of one millisecond: the value itself decides, never who came first.
-        return _rank(new[1]) > _rank(old[1])
+
+def better(at_ms: int, value: Value, held_ms: int, held: Value, *, latest: bool) -> bool:
+    """Say whether a value takes the place of the one held, for the latest or the earliest."""
+    if at_ms != held_ms:
+        return (at_ms > held_ms) is latest
+    # Two events of one millisecond: the value itself decides, never who came first.
+    return _rank(value) > _rank(held)
 
 
 class Flag:
@@ -175,7 +182,7 @@ class Flag:
     empty: Value = False
 
     def __init__(self, code: str, ttl_ms: int | None) -> None:
-        self.code, self._ttl_ms = code, ttl_ms
+        self.code, self._ttl_ms = ord(code), ttl_ms
 
     def new(self) -> Cell:
         return [self.code, None, None, False]
@@ -218,19 +225,18 @@ class Amount:
     """What is added up, as whole numbers, and how the total is shown."""
 
     accept: Callable[[object], int | None]
-    show: Callable[[int], int | float]
+    # None: as it is.
+    show: Callable[[int], int | float] | None
 
 
 def _one(raw: object) -> int:  # noqa: ARG001 - each event is one, whatever it holds
     return 1
 
 
-def _as_is(total: int) -> int:
-    return total
-
-
 def scaled(raw: object) -> int | None:
     """Return a number as ten-thousandths; ``None`` if it is none."""
+    if type(raw) is float and -MAX_AMOUNT < raw < MAX_AMOUNT:
+        return round(raw * SCALE)
     if type(raw) is int or type(raw) is float:
         return round(max(-MAX_AMOUNT, min(MAX_AMOUNT, raw)) * SCALE)
     return None
@@ -252,5 +258,5 @@ def plain(raw: object) -> Value:
     return None
 
 
-COUNT: Final = Amount(_one, _as_is)
+COUNT: Final = Amount(_one, None)
 SUM: Final = Amount(scaled, unscaled)

@@ -2,7 +2,8 @@
 
 Packed as msgpack arrays; a field is only ever appended, so that older bytes load (it
 takes its default) and newer bytes load too (it is passed over). Parts are held by the
-id of their tag or rule: an id that the rulebook no longer has is kept, unread.
+number of their tag or the id of their rule: one that the rulebook no longer has is kept,
+unread. Layout and reasons: docs/decisions/state.md.
 """
 
 import hashlib
@@ -11,10 +12,10 @@ from typing import Any, Final
 
 import msgspec
 
-from schemas.errors import SiyuError
 from schemas.events import Event
+from streams.core.cells import Cells, StateUnreadable
 
-VERSION: Final = 1
+VERSION: Final = 2
 DAY_MS: Final = 86_400_000
 # Over this behind the user's clock an event counts in tags but is too old to act on.
 LATE_MS: Final = DAY_MS
@@ -22,12 +23,6 @@ LATE_MS: Final = DAY_MS
 MAX_KEYS: Final = 64
 MAX_TIMES: Final = 32
 MAX_PROPERTIES_BYTES: Final = 4096
-
-Cell = list[Any]
-
-
-class StateUnreadable(SiyuError):
-    """A packed state cannot be read: rebuild it by a replay, or run the version that wrote it."""
 
 
 class Cause(msgspec.Struct, array_like=True):
@@ -116,7 +111,7 @@ class State(msgspec.Struct, array_like=True):
     latest_ms: int = 0
     expiry_ms: int = 0
     identities: dict[str, str] = {}
-    tags: dict[str, Cell] = {}
+    tags: Cells = msgspec.field(default_factory=Cells)
     rules: dict[str, RuleState] = {}
     timers: list[Timer] = []
     caps: dict[str, list[int]] = {}
@@ -128,6 +123,8 @@ class State(msgspec.Struct, array_like=True):
     goals: list[Watch] = []
     heard: dict[str, tuple[int, str]] = {}
     reserved: dict[str, tuple[str, int]] = {}
+    # Since when and by which event the tags have their values: see origins.py.
+    origins: bytes = b""
 
     def rule(self, rule: str) -> RuleState:
         """Return the part of a rule, made on first use."""
@@ -137,8 +134,13 @@ class State(msgspec.Struct, array_like=True):
         return held
 
 
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(State).decode
+def _cells(_type: type, packed: list[bytes]) -> Cells:
+    return Cells(packed)
+
+
+_encode = msgspec.msgpack.Encoder(enc_hook=Cells.packed).encode
+_decode = msgspec.msgpack.Decoder(State, dec_hook=_cells).decode
+_version = msgspec.msgpack.Decoder(list[Any]).decode
 _json = msgspec.json.Encoder().encode
 _mapping = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -155,10 +157,23 @@ def unpack(packed: bytes | None) -> State:
     try:
         state = _decode(packed)
     except msgspec.MsgspecError as broken:
-        raise StateUnreadable(f"packed state of {len(packed)} bytes: {broken}") from broken
+        raise _unreadable(packed, str(broken)) from broken
     if state.version != VERSION:
-        raise StateUnreadable(f"packed state of version {state.version}, not {VERSION}")
+        raise _unreadable(packed, "")
     return state
+
+
+def _unreadable(packed: bytes, why: str) -> StateUnreadable:
+    try:
+        version = _version(packed)[0]
+    except (msgspec.MsgspecError, IndexError):
+        version = VERSION
+    if version == VERSION:
+        return StateUnreadable(f"packed state of {len(packed)} bytes: {why}")
+    return StateUnreadable(
+        f"packed state of layout {version}, this release reads {VERSION}: run the release that "
+        "wrote it, or rebuild the states by a replay of `events` (docs/decisions/state.md)"
+    )
 
 
 def make_id(*parts: str) -> str:

@@ -4,29 +4,49 @@ A cell that another kind of tag wrote starts anew; a change of a tag's window, t
 condition goes on from what is held.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
 
+from schemas.errors import SiyuError
 from schemas.events import Event
 from schemas.tags import EventTag, ExprTag
 from schemas.touches import TagChange
 from streams.core.catalogue import make_kind
+from streams.core.cells import Cell, Group, number_of
 from streams.core.compile import Getter, Predicate
 from streams.core.exprs import expr_refs, make_expr
-from streams.core.kinds import Value, plain
-from streams.core.state import Cell, State, make_id
+from streams.core.kinds import Kind, Lasting, Value, plain
+from streams.core.state import State
+
+Bound = Callable[[Cell, int, int], int]
+
+
+class SameNumber(SiyuError):
+    """Two tags of a rulebook have one number in states (one pair in four billion): rename one."""
+
+    def __init__(self, tag: str, other: str) -> None:
+        super().__init__(
+            f"tags {tag} and {other} have the same number in states: give one of them another id"
+        )
+        self.tag, self.other = tag, other
 
 
 class LiveTag:
-    """One tag of the rulebook at work on states."""
+    """One tag of the rulebook at work on states; ``group`` is written together with it."""
 
     def __init__(self, tag: EventTag) -> None:
         self.id, self.kind = tag.id, make_kind(tag)
+        self.number, self.code = number_of(tag.id), self.kind.code
+        self.hex, self.group = self.number.hex(), Group(self.number)
+        # Time alone does not move a lasting kind; of the others this bounds when.
+        self.lasting = isinstance(self.kind, Lasting)
+        self.bound_ms: Bound | None = None if self.lasting else _bound(self.kind)
 
     def cell(self, state: State) -> Cell | None:
         """Return what the user holds of this tag; another kind's cell does not count."""
-        cell = state.tags.get(self.id)
-        return cell if cell is not None and cell[0] == self.kind.code else None
+        cell = state.tags.get(self.number)
+        return cell if cell is not None and cell[0] == self.code else None
 
     def read(self, state: State, at_ms: int) -> Value:
         """Return the value at a time."""
@@ -40,22 +60,30 @@ class LiveTag:
             before, after, time_ms = self.kind.expire(cell, now_ms)
             if before == after:
                 return
-            yield by_time(user, self.id, before, after, time_ms)
+            state.tags.put(self.number, cell, self.group)
+            yield by_time(user, self, before, after, time_ms)
 
 
 class LiveExpr:
     """One tag that is made of others; its cell, ``["=", shown]``, is what was last written."""
 
-    code = "="
+    code = ord("=")
 
     def __init__(self, tag: ExprTag) -> None:
         self.id, self._make = tag.id, make_expr(tag)
+        self.number = number_of(tag.id)
+        self.hex, self.group = self.number.hex(), Group(self.number)
         self.reads = frozenset(ref.path[0] for ref in expr_refs(tag, ()))
         self._inputs: dict[str, LiveTag | LiveExpr] = {}
 
     def bind(self, tags: "dict[str, LiveTag | LiveExpr]") -> None:
         """Take the tags that it is made of, once all are there."""
         self._inputs = {one: tags[one] for one in self.reads}
+
+    @property
+    def inputs(self) -> "Iterable[LiveTag | LiveExpr]":
+        """Return the tags that it is made of."""
+        return self._inputs.values()
 
     def touched(self, state: State) -> bool:
         """Say whether a tag that it is made of has seen something."""
@@ -66,18 +94,27 @@ class LiveExpr:
 
     def read(self, state: State, at_ms: int) -> Value:
         """Return the value at a time."""
-        if not self.touched(state):
-            return None
+        return self._made(state, at_ms) if self.touched(state) else None
+
+    def move(self, state: State, at_ms: int, *, touched: bool = False) -> tuple[Value, Value]:
+        """Make the value anew at a time; return what was written and what is to be."""
+        cell = state.tags.get(self.number)
+        before = cell[1] if cell is not None and cell[0] == self.code else None
+        after = self._made(state, at_ms) if touched else self.read(state, at_ms)
+        if before != after:
+            state.tags.put(self.number, [self.code, after], self.group)
+        return before, after
+
+    def _made(self, state: State, at_ms: int) -> Value:
         return plain(self._make(lambda tag: self._inputs[tag].read(state, at_ms)))
 
-    def move(self, state: State, at_ms: int) -> tuple[Value, Value]:
-        """Make the value anew at a time; return what was written and what is to be."""
-        cell = state.tags.get(self.id)
-        before = cell[1] if cell is not None and cell[0] == self.code else None
-        after = self.read(state, at_ms)
-        if before != after:
-            state.tags[self.id] = [self.code, after]
-        return before, after
+
+def _bound(kind: Kind) -> Bound:
+    """Return the kind's own bound, its expiry if it has none."""
+    bound: Bound = getattr(kind, "bound_ms", None) or (
+        lambda cell, _at, _clock: kind.expiry_ms(cell)
+    )
+    return bound
 
 
 def in_order(exprs: Iterable[LiveExpr]) -> list[LiveExpr]:
@@ -91,48 +128,92 @@ def in_order(exprs: Iterable[LiveExpr]) -> list[LiveExpr]:
     return done
 
 
-def by_time(user: str, tag: str, before: Value, after: Value, time_ms: int) -> TagChange:
+def set_groups(tags: Iterable[LiveTag | LiveExpr], arms: Iterable[tuple[str, LiveTag]]) -> None:
+    """Give one group to the tags that the same events move; refuse two tags of one number."""
+    events: dict[str, set[str]] = {}
+    by_number: dict[bytes, str] = {}
+    for name, tag in arms:
+        events.setdefault(tag.id, set()).add(name)
+    groups: dict[tuple[str, ...], list[LiveTag | LiveExpr]] = {}
+    for one in tags:
+        other = by_number.setdefault(one.number, one.id)
+        if other != one.id:
+            raise SameNumber(one.id, other)
+        groups.setdefault(_moved_by(one, events), []).append(one)
+    for ones in groups.values():
+        group = Group(*(one.number for one in ones))
+        for one in ones:
+            one.group = group
+
+
+def _moved_by(tag: LiveTag | LiveExpr, events: dict[str, set[str]]) -> tuple[str, ...]:
+    if isinstance(tag, LiveExpr):
+        return tuple(sorted({name for one in tag.inputs for name in _moved_by(one, events)}))
+    return tuple(sorted(events.get(tag.id, ())))
+
+
+def by_time(
+    user: str, tag: LiveTag | LiveExpr, before: Value, after: Value, time_ms: int
+) -> TagChange:
     """Return the record of a value that time alone moved."""
-    change_id = make_id(user, tag, f"@{time_ms}")
     return TagChange(
-        change_id=change_id, user=user, tag=tag, before=before, after=after, time_ms=time_ms
-    )
+        change_id=_cause(user, f"@{time_ms}") + tag.hex,
+        user=user, tag=tag.id, before=before, after=after, time_ms=time_ms,
+    )  # fmt: skip
 
 
-def by_event(event: Event, tag: str, before: Value, after: Value, at_ms: int) -> TagChange:
-    """Return the record of a value that an event moved."""
-    return TagChange(
-        change_id=make_id(event.user, tag, event.message_id),
-        user=event.user,
-        tag=tag,
-        before=before,
-        after=after,
-        time_ms=at_ms,
-        message_id=event.message_id,
-    )
+class Moves:
+    """What one event moves: the tags, and the records of it."""
+
+    __slots__ = ("_at_ms", "_cause", "_changes", "_event", "tags")
+
+    def __init__(self, event: Event, at_ms: int, changes: list[TagChange]) -> None:
+        self._event, self._at_ms, self._changes, self._cause = event, at_ms, changes, ""
+        self.tags: set[str] = set()
+
+    def add(self, tag: LiveTag | LiveExpr, before: Value, after: Value) -> None:
+        """Record that a tag was moved."""
+        event = self._event
+        # Once for all changes of an event: 96 bits of the cause, then 32 of the tag.
+        if not self._cause:
+            self._cause = _cause(event.user, event.message_id)
+        change = TagChange(
+            change_id=self._cause + tag.hex, user=event.user, tag=tag.id,
+            before=before, after=after, time_ms=self._at_ms, message_id=event.message_id,
+        )  # fmt: skip
+        self._changes.append(change)
+        self.tags.add(tag.id)
+
+
+def _cause(user: str, cause: str) -> str:
+    return blake2b(f"{user}\x1f{cause}".encode(), digest_size=12).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One way into a tag: events that pass ``where`` bring ``value``."""
+    """One way into a tag: of events that pass ``where``, what ``take`` finds in them."""
 
     tag: LiveTag
     where: Predicate | None
-    value: Getter
+    take: Getter
 
-    def fold(self, state: State, event: Event, at_ms: int, clock_ms: int) -> TagChange | None:
-        """Fold an event into the tag; return the change, if there is one."""
+    def fold(self, state: State, event: Event, at_ms: int, clock_ms: int, moves: Moves) -> None:
+        """Fold an event into the tag."""
         if self.where is not None and not self.where(event):
-            return None
-        tag, kind = self.tag, self.tag.kind
-        value = kind.accept(self.value(event))
+            return
+        value = self.take(event)
         if value is None:
-            return None
-        cell = tag.cell(state)
-        if cell is None:
-            cell = state.tags[tag.id] = kind.new()
-        before, after = kind.fold(cell, at_ms, clock_ms, value)
-        expiry_ms = kind.expiry_ms(cell)
-        if expiry_ms and (not state.expiry_ms or expiry_ms < state.expiry_ms):
-            state.expiry_ms = expiry_ms
-        return None if before == after else by_event(event, tag.id, before, after, at_ms)
+            return
+        tag, cells = self.tag, state.tags
+        cell = cells.take(tag.number, tag.group)
+        if cell is None or cell[0] != tag.code:
+            cell = tag.kind.new()
+            cells.put(tag.number, cell, tag.group)
+            moves.tags.add(tag.id)
+        before, after = tag.kind.fold(cell, at_ms, clock_ms, value)
+        if tag.bound_ms is not None:
+            bound_ms = tag.bound_ms(cell, at_ms, clock_ms)
+            if bound_ms and (bound_ms < state.expiry_ms or not state.expiry_ms):
+                state.expiry_ms = bound_ms
+        if before != after:
+            moves.add(tag, before, after)

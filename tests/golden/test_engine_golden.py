@@ -6,13 +6,16 @@ import msgspec
 import pytest
 
 from schemas.touches import encode
+from streams.core.cells import StateUnreadable
 from streams.core.engine import Engine
 from streams.core.rulebook import load_rulebook
 from tests.engine_story import DAY_MS, USER, add, event, feed, minutes
 
 HERE = Path(__file__).parent / "engine"
-# Packed by the first release that had a state: later ones must read it.
-STATE = HERE / "state_v1.msgpack"
+# Packed by the first release with this layout: later ones must read it.
+STATE = HERE / "state_v2.msgpack"
+# From before the first installation: refused, with a way out.
+OLDEST = HERE / "state_v1.msgpack"
 EFFECTS = HERE / "effects.json"
 
 STORY: list[tuple[str, float, dict[str, Any]]] = [
@@ -58,3 +61,9 @@ def test_states_of_earlier_releases_are_read() -> None:
     }  # fmt: skip
     decisions = running.on_timers(state, USER, minutes(0) + DAY_MS).decisions
     assert [(one.rule, one.outcome) for one in decisions] == [("cart", "sent")]
+
+
+def test_a_state_of_a_layout_that_is_gone_is_refused_with_what_to_do() -> None:
+    running = Engine(load_rulebook(HERE / "rulebook.yaml"))
+    with pytest.raises(StateUnreadable, match=r"layout 1, this release reads 2: .* by a replay"):
+        running.load(OLDEST.read_bytes())

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from schemas.events import Event
 from schemas.tags import ChurnRiskTag
+from streams.core.cells import Cell
 from streams.core.churn import Churn, quantile_ms, rhythm, score
 from streams.core.imports import Imported, imported
-from streams.core.state import Cell
 from tests.engine_story import DAY_MS, HOUR_MS, T0_MS, USER, engine, event, feed
 
 KIND = Imported()

@@ -1,8 +1,8 @@
 import msgspec
 import pytest
 
+from streams.core.cells import StateUnreadable
 from streams.core.engine import Engine
-from streams.core.state import StateUnreadable
 from tests.engine_story import DAY_MS, HOUR_MS, USER, engine, event, feed, minutes
 
 TAGS = """
@@ -125,7 +125,7 @@ def test_what_is_no_number_does_not_add_up_and_does_not_crash(amount: object) ->
     state = ENGINE.load(None)
     changes = feed(ENGINE, state, [event("order_paid", 0, amount=amount)]).tag_changes
     assert changes == []
-    assert state.tags == {}
+    assert len(state.tags) == 0
 
 
 @pytest.mark.parametrize("huge", [10**40, -(10**40), 1e308, 2**63])
@@ -169,7 +169,7 @@ def test_removed_and_changed_tags_do_not_break_loading() -> None:
 
 
 def test_a_state_that_nobody_can_read_is_an_error() -> None:
-    for packed in (b"\xc1", b"", ENGINE.dump(ENGINE.load(None))[:3], msgspec.msgpack.encode([2])):
+    for packed in (b"\xc1", b"", ENGINE.dump(ENGINE.load(None))[:3], msgspec.msgpack.encode([3])):
         with pytest.raises(StateUnreadable):
             ENGINE.load(packed)
 
