@@ -1,6 +1,8 @@
 """`siyu tags`: lint, explain, test, import, bounds, backfill."""
 
+import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +10,7 @@ import typer
 
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
-from schemas.tags import Tag
+from schemas.tags import ImportTag, Tag
 from streams.core.conditions import suggest
 from streams.core.rulebook import Rulebook, load_rulebook
 from streams.runtime.printing import Json, print_json, print_table
@@ -98,6 +100,47 @@ def explain(
     if events:
         columns = ["time", "event", "tag", "takes", "message_id"]
         print_table(columns, [[one[column] for column in columns] for one in events])
+
+
+@app.command("import")
+def import_values(
+    tag: Annotated[str, typer.Argument(help="A tag of kind import.")],
+    *,
+    file: Annotated[Path | None, typer.Option(help=".csv or .jsonl: user, value[, at]")] = None,
+    query: Annotated[str, typer.Option(help="ClickHouse SQL that gives user, value[, at].")] = "",
+    at: Annotated[str, typer.Option(help="Time of rows without one; a file's own else.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check the rows.")] = False,
+    rulebook: Book = None,
+    as_json: Json = False,
+) -> None:
+    """Give users values from outside; may be run again after a failure or a kill."""
+    from streams.runtime.tags import rows
+    from streams.runtime.tags.bars import bar
+    from streams.runtime.tags.imports import send_rows
+
+    if (file is None) == (not query):
+        raise typer.BadParameter("say what: --file or --query")
+    found = find(load(rulebook), tag)
+    if not isinstance(found, ImportTag):
+        raise ConfigInvalid("rulebook", f"{tag} is of kind {found.kind}", hint="kind: import")
+    settings = Settings()
+    at_ms = rows.moment_ms(at) if at else None
+    total = None
+    if file is not None and file.is_file():
+        total = file.stat().st_size
+        at_ms = at_ms or file.stat().st_mtime_ns // 1_000_000
+    source = rows.of_file(file) if file is not None else rows.of_query(settings.clickhouse, query)
+    with bar(f"import {tag}", total, quiet=as_json) as told:
+        outcome = send_rows(
+            settings, tag, source, at_ms or time.time_ns() // 1_000_000, dry_run=dry_run, told=told
+        )
+    if as_json:
+        print_json({"tag": tag, "dry_run": dry_run, **asdict(outcome)})
+    else:
+        for bad in outcome.bad:
+            print(f"line {bad.line}: {bad.reason}", file=sys.stderr)
+        print(f"{outcome.rows} rows: {outcome.sent} sent, {outcome.bad_rows} bad")
+    raise typer.Exit(1 if outcome.bad_rows else 0)
 
 
 def find(rulebook: Rulebook, tag_id: str) -> Tag:
