@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import Final
 
-from schemas.authoring import Condition, Match
+from schemas.authoring import Condition
 from schemas.plan import Plan, PlannedEvent
 from schemas.policies import Policies
-from schemas.rules import Rule
 from schemas.tags import ChannelTag, ChurnRiskTag, ExprTag, FlagTag, PerKeyTag, RfmTag, Tag
 from streams.core.conditions import Fault, Ref, parse, parse_ref, refs, suggest
 from streams.core.exprs import expr_refs
@@ -26,49 +25,34 @@ class Names:
         policies: Policies,
         plan: Plan,
     ) -> None:
+        self.plan = plan
         self._planned = {name: _names(event) for name, event in plan.events.items()}
         self._own: dict[str, set[str]] = {}
         for one in declares:
             for event, properties in one.items():
                 self._own.setdefault(event, set()).update(properties)
-        self._tags, self._policies = {tag.id: tag for tag in tags}, policies
+        self.tags, self.policies = {tag.id: tag for tag in tags}, policies
 
     def tag(self, tag: Tag, place: Place) -> None:
         """Check a tag; raises ``Fault``."""
         if isinstance(tag, ExprTag):
             self._expr(tag, place)
             return
-        self._match(tag.event, tag.where, place)
+        self.match(tag.event, tag.where, place)
         path = getattr(tag, "value", None)
         if path is not None:
-            self._path(path, tag.event, (*place, "value"))
+            self.path(path, tag.event, (*place, "value"))
         for event in getattr(tag, "weights", {}):
             if event not in tag.event and "*" not in tag.event:
                 hint = suggest(event, tag.event) or f"its events are {', '.join(tag.event)}"
                 raise Fault((*place, "weights", event), f"{event} is no event of the tag", hint)
         if isinstance(tag, FlagTag) and tag.until is not None:
-            self._match(tag.until.event, tag.until.where, (*place, "until"))
-
-    def rule(self, rule: Rule, place: Place) -> None:
-        """Check a rule; raises ``Fault``."""
-        events = self._trigger(rule, (*place, "trigger"))
-        self._condition(rule.audience, events, (*place, "audience"), tags=True)
-        cap = rule.guard.cap
-        if cap is not None and cap not in self._policies.caps:
-            hint = suggest(cap, self._policies.caps) or "define it under policies.caps"
-            raise Fault((*place, "guard", "cap"), f"unknown cap {cap}", hint)
-        if rule.exit and rule.trigger.absence is None:
-            raise Fault((*place, "exit"), "exit ends a wait, and only an absence waits")
-        for i, match in enumerate(rule.exit):
-            self._match(match.event, match.where, (*place, "exit", i))
-        variants = [variant.id for variant in rule.variants]
-        if len(variants) != len(set(variants)):
-            raise Fault((*place, "variants"), "two variants have the same id")
+            self.match(tag.until.event, tag.until.where, (*place, "until"))
 
     def _expr(self, tag: ExprTag, place: Place) -> None:
         """Check an expr: what it reads is there, and in the end does not read it."""
         for ref in expr_refs(tag, place):
-            self._ref(ref, [])
+            self.ref(ref, [])
             if tag.id in self._reads(ref.path[0], set()):
                 hint = "make it of tags that do not need it"
                 raise Fault(ref.place, f"{tag.id} is made of itself, by {ref}", hint)
@@ -76,57 +60,39 @@ class Names:
     def _reads(self, tag_id: str, seen: set[str]) -> set[str]:
         """Return a tag and all that it is made of."""
         seen.add(tag_id)
-        tag = self._tags.get(tag_id)
+        tag = self.tags.get(tag_id)
         if isinstance(tag, ExprTag):
             for ref in expr_refs(tag, ()):
                 if ref.path[0] not in seen:
                     self._reads(ref.path[0], seen)
         return seen
 
-    def _trigger(self, rule: Rule, place: Place) -> list[str]:
-        trigger = rule.trigger
-        if trigger.absence is not None:
-            absence, place = trigger.absence, (*place, "absence")
-            self._of(absence.after, (*place, "after"))
-            self._of(absence.none, (*place, "none"))
-            for i, path in enumerate(absence.none.join):
-                for match in (absence.after, absence.none):
-                    self._path(path, match.event, (*place, "none", "join", i))
-            return absence.after.event
-        if trigger.count is not None:
-            self._of(trigger.count, (*place, "count"))
-            if trigger.count.by is not None:
-                self._path(trigger.count.by, trigger.count.event, (*place, "count", "by"))
-            return trigger.count.event
-        events = trigger.event or []
-        self._match(events, trigger.where, place)
-        return events
-
-    def _of(self, match: Match, place: Place) -> None:
-        self._match(match.event, match.where, place)
-
-    def _match(self, events: list[str], where: Condition, place: Place) -> None:
+    def match(self, events: list[str], where: Condition, place: Place) -> None:
+        """Check names of events, and a condition on them; raises ``Fault``."""
         for event in events:
             if event == "*" or event in self._planned or event in self._own:
                 continue
             near = suggest(event, [*self._planned, *self._own])
             if near:
                 raise Fault((*place, "event"), f"unknown event {event}", f"{near} {_OWN}")
-        self._condition(where, events, (*place, "where"), tags=False)
+        self.condition(where, events, (*place, "where"), tags=False)
 
-    def _condition(self, raw: Condition, events: list[str], place: Place, *, tags: bool) -> None:
+    def condition(self, raw: Condition, events: list[str], place: Place, *, tags: bool) -> None:
+        """Check the paths of a condition on events of these names; raises ``Fault``."""
         for ref in refs(parse(raw, place, tags=tags)):
-            self._ref(ref, events)
+            self.ref(ref, events)
 
-    def _path(self, text: str, events: list[str], place: Place) -> None:
-        self._ref(parse_ref(text, place, tags=False), events)
+    def path(self, text: str, events: list[str], place: Place) -> None:
+        """Check a path into events of these names; raises ``Fault``."""
+        self.ref(parse_ref(text, place, tags=False), events)
 
-    def _ref(self, ref: Ref, events: list[str]) -> None:
-        if ref.root == "tag" and ref.path[0] not in self._tags:
-            hint = suggest(ref.path[0], self._tags) or "define it under tags"
+    def ref(self, ref: Ref, events: list[str]) -> None:
+        """Check a parsed path; raises ``Fault``."""
+        if ref.root == "tag" and ref.path[0] not in self.tags:
+            hint = suggest(ref.path[0], self.tags) or "define it under tags"
             raise Fault(ref.place, f"unknown tag {ref.path[0]}", hint)
         if ref.root == "tag" and len(ref.path) > 1:
-            self._part(self._tags[ref.path[0]], ref)
+            self._part(self.tags[ref.path[0]], ref)
         if ref.root != "properties":
             return
         known = [self._properties(event) for event in events]

@@ -15,6 +15,7 @@ from schemas.policies import Policies
 from schemas.rules import Rule, RulebookFile
 from schemas.tags import Bounds, Tag, TagKinds, ValueTierTag
 from streams.core.conditions import Fault, suggest
+from streams.core.lint import check_rule
 from streams.core.paths import Names
 from streams.core.plan import shipped_plan
 from streams.core.yaml_places import Located, Place, read_yaml
@@ -92,7 +93,7 @@ def _check_names(read: _Read, names: Names) -> None:
             names.tag(tag, ("tags", i))
         for i, rule in enumerate(read.content.rules):
             subject = f"rule {rule.id}"
-            names.rule(rule, ("rules", i))
+            check_rule(names, rule, ("rules", i))
     except Fault as fault:
         raise read.invalid(fault, subject) from fault
 
