@@ -32,7 +32,7 @@ class Decision(msgspec.Struct, rename="camel", kw_only=True):
     same. ``trigger`` is the message id of the event, ``trigger_kind`` the rule's trigger.
     ``tags`` are the values that the audience read; ``trace`` the conditions, in order.
     ``variant`` stands in all decisions from the holdout's draw on; ``value`` is what a
-    conversion is worth.
+    conversion is worth. ``rulebook`` is the version of the whole that was in force.
     """
 
     decision_id: str
@@ -49,6 +49,7 @@ class Decision(msgspec.Struct, rename="camel", kw_only=True):
     tags: dict[str, Any] = {}
     trace: list[dict[str, Any]] = []
     value: float | None = None
+    rulebook: str = ""
 
 
 class Touch(msgspec.Struct, rename="camel", kw_only=True):

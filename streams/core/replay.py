@@ -33,14 +33,15 @@ def run_timers(
 
 
 def replay(
-    engine: Engine, user: str, events: Sequence[Event], until_ms: int
+    engine: Engine, user: str, events: Sequence[Event], until_ms: int, state: State | None = None
 ) -> Iterator[tuple[int, Effects]]:
-    """Yield ``(when, effects)`` of a user's events in log order, from an empty state.
+    """Yield ``(when, effects)`` of a user's events in log order; on a new state if none is given.
 
     ``when`` is the time at which it was said: an arrival, or the firing of a timer.
     Raises ``Unfoldable``.
     """
-    state = engine.load(None)
+    if state is None:
+        state = engine.load(None)
     for index, event in enumerate(events):
         now_ms = event.received_at_ms
         try:

@@ -16,6 +16,7 @@ from streams.runtime.bench import cli as bench_cli
 from streams.runtime.contracts import cli as contracts_cli
 from streams.runtime.printing import Json, print_json, print_table
 from streams.runtime.rejected import cli as rejected_cli
+from streams.runtime.rules import cli as rules_cli
 from streams.runtime.tags import cli as tags_cli
 from streams.runtime.tail.cli import tail
 
@@ -30,6 +31,8 @@ rules = typer.Typer(help="Tags and rules of the rulebook.", no_args_is_help=True
 app.add_typer(contracts_cli.app, name="schema")
 app.add_typer(rejected_cli.app, name="rejected")
 app.command()(tail)
+app.command()(rules_cli.explain)
+rules.registered_commands += rules_cli.app.registered_commands
 app.add_typer(rules, name="rules")
 app.add_typer(tags_cli.app, name="tags")
 app.add_typer(bench_cli.app, name="bench")

@@ -1,6 +1,6 @@
 """Reports of rules for people: tables, one line for each decision, its trace under it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,6 +63,26 @@ def show_diff(report: Mapping[str, Any], console: Console) -> None:
                         show_decision(sample[side], console)
 
 
+def show_explained(report: Mapping[str, Any], console: Console) -> None:
+    """Print why a user did, or did not, get touches."""
+    asked = report["explain"]
+    console.print(f"{asked['user']}: {report['events']} events, {len(report['decisions'])} "
+                  f"decisions until {moment(asked['to_ms'])}; rulebook {asked['rulebook']} "
+                  f"({asked['rulebook_from']})", markup=False)  # fmt: skip
+    if not report["events"]:
+        known = ", ".join(report["known_as"])
+        hint = f"; the identifier stands in events of {known}"
+        hint = hint if known else ": did they arrive? `siyu tail --user`, `siyu rejected list`"
+        console.print(f"no event of this user is in ClickHouse{hint}", markup=False)
+    for decision in report["decisions"]:
+        show_decision(decision, console)
+    for silence in report["silent"]:
+        console.print(f"[bold]{silence['rule']}[/] ({silence['status']}): no decision")
+        for reason in silence["why"]:
+            console.print(f"    {escape(reason)}")
+        _show_trace(silence["trace"], console)
+
+
 def show_decision(decision: Mapping[str, Any], console: Console) -> None:
     """Print one decision: a line, and under it what each condition saw."""
     outcome = decision["outcome"]
@@ -73,17 +93,20 @@ def show_decision(decision: Mapping[str, Any], console: Console) -> None:
         f" ({escape(str(decision['reason']))}){escape(more)} {escape(decision['user'])}"
         f" [dim]by {escape(decision['trigger'])}[/]"
     )
-    for step in decision["trace"]:
+    _show_trace(decision["trace"], console)
+    for receipt in decision.get("receipts", ()):
+        console.print(
+            f"    → {receipt['channel']} {receipt['status']} {moment(receipt['time_ms'])}"
+            f" {escape(receipt['code'])} {escape(receipt['detail'])}".rstrip()
+        )
+
+
+def _show_trace(trace: Sequence[Mapping[str, Any]], console: Console) -> None:
+    for step in trace:
         mark = "[green]✓[/]" if step.get("ok") else "[red]✗[/]"
         against = f" against {escape(repr(step['to']))}" if "to" in step else ""
         seen = escape(repr(step.get("value")))
         console.print(f"    {mark} {escape(str(step.get('if')))}: {seen}{against}")
-    if receipts := decision.get("receipts"):
-        for receipt in receipts:
-            console.print(
-                f"    → {receipt['channel']} {receipt['status']} {moment(receipt['time_ms'])}"
-                f" {escape(receipt['code'])} {escape(receipt['detail'])}".rstrip()
-            )
 
 
 def moment(time_ms: int) -> str:

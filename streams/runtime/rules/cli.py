@@ -1,0 +1,107 @@
+"""`siyu rules …` and `siyu explain`: rules looked at over time."""
+
+import re
+import time
+from datetime import datetime
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+import typer
+from rich.console import Console
+
+from schemas.settings import Settings
+from streams.runtime.printing import Json, print_json
+
+app = typer.Typer()
+Start = Annotated[str, typer.Option("--from", help="A day or time; decisions from then on.")]
+End = Annotated[str, typer.Option("--to", help="A day or time; what arrived before. Else: now.")]
+Folder = Annotated[str, typer.Option("--rulebook", help="A folder, a pushed version, or a commit.")]
+RuleId = Annotated[str, typer.Option("--rule", help="Only this rule.")]
+Processes = Annotated[int, typer.Option("--processes", min=0, help="0: one for each core.")]
+
+
+@app.command()
+def backtest(
+    *,
+    start: Start = "",
+    to: End = "",
+    rulebook: Folder = "",
+    rule: RuleId = "",
+    processes: Processes = 0,
+    as_json: Json = False,
+) -> None:
+    """Tell what the rulebook would have done with the events in ClickHouse."""
+    from streams.runtime.rules.backtest import backtest as run
+    from streams.runtime.rules.show import show_backtest
+    from streams.runtime.rules.sources import find_book
+
+    settings = Settings()
+    book = find_book(settings, rulebook or None)
+    report, _ = run(
+        settings, book, _span(start, to), rule=rule or None, processes=processes or None,
+        quiet=as_json,
+    )  # fmt: skip
+    print_json(report) if as_json else show_backtest(report, _console())
+
+
+@app.command()
+def diff(
+    old: Annotated[str, typer.Argument(help="A folder, a pushed version, or a commit.")],
+    new: Annotated[str, typer.Argument(help="Likewise; SIYU_RULEBOOK if not given.")] = "",
+    *,
+    start: Start = "",
+    to: End = "",
+    processes: Processes = 0,
+    as_json: Json = False,
+) -> None:
+    """Tell who gains and who loses a touch between two rulebooks, over the same events."""
+    from streams.runtime.rules.diff import diff as run
+    from streams.runtime.rules.show import show_diff
+    from streams.runtime.rules.sources import find_book
+
+    settings = Settings()
+    books = find_book(settings, old), find_book(settings, new or None)
+    report = run(settings, *books, _span(start, to), processes=processes or None, quiet=as_json)
+    print_json(report) if as_json else show_diff(report, _console())
+
+
+def explain(
+    user: Annotated[str, typer.Argument(help="<kind>:<value>; without a kind, a user_id.")],
+    *,
+    rule: RuleId = "",
+    start: Start = "",
+    to: End = "",
+    rulebook: Folder = "",
+    as_json: Json = False,
+) -> None:
+    """Tell why a user did, or did not, get a touch."""
+    from streams.runtime.rules.explain import explain as run
+    from streams.runtime.rules.show import show_explained
+
+    asked = {"rule": rule or None, "book": rulebook or None}
+    report = run(Settings(), user, _span(start, to), **asked)
+    print_json(report) if as_json else show_explained(report, _console())
+
+
+def _span(start: str, to: str) -> Any:  # noqa: ANN401 - a Span, whose module is imported on use
+    from streams.runtime.rules.backtest import Span
+
+    until_ms = _moment_ms(to) if to else time.time_ns() // 1_000_000
+    return Span(_moment_ms(start) if start else 0, until_ms)
+
+
+def _moment_ms(text: str) -> int:
+    """Return epoch ms of a day or time; without a zone it is the brand's, Asia/Shanghai."""
+    try:
+        found = datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no time: write 2026-11-01 or 2026-11-01T09:00+08:00"
+        ) from None
+    if found.tzinfo is None:
+        found = found.replace(tzinfo=ZoneInfo("Asia/Shanghai"))
+    return round(found.timestamp() * 1000)
+
+
+def _console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
