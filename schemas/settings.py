@@ -70,7 +70,28 @@ class Settings(BaseSettings):
     worker_name: str = Field("worker-0", description="names this copy's state folder")
     worker_store: Literal["memory", "rocksdb"] = "memory"
     worker_metrics_host: str = "127.0.0.1"
-    worker_metrics_port: int = Field(0, description="/metrics, /healthz, /readyz; 0: off")
+    worker_metrics_port: int = Field(
+        0,
+        description="/metrics, /healthz, /readyz, and with a token look-ups of users; "
+        "0: off, and for look-ups a free port that the group is told",
+    )
+    worker_api_url: str = Field(
+        "", description="where other machines reach this worker; http://HOST:PORT by default"
+    )
+    worker_api_index: bool = Field(
+        True,
+        description="find users by any of their identities: some 100 bytes for each, once asked",
+    )
+    worker_origins: bool = Field(
+        True, description="keep since when and by which event each tag has its value"
+    )
+    worker_profiles: bool = Field(
+        False, description="write the whole profile of whoever's tags moved to topic profiles"
+    )
+    api_token: SecretStr = Field(
+        SecretStr(""),
+        description="bearer of look-ups at the worker; empty: none are served; siyu up makes one",
+    )
     worker_standby: bool = Field(
         False, description="keep warm copies of the state that other workers own"
     )

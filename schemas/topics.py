@@ -67,6 +67,15 @@ REDRIVEN: Final = Topic(
     config=_STATE,
 )
 TAGS: Final = Topic("tags", "user", "schemas.touches.TagChange")
+# The latest of each user alone, as a table is read; off by default, see docs/profiles.md.
+PROFILES: Final = Topic(
+    "profiles",
+    "user",
+    "schemas.profiles.Profile",
+    cleanup="compact",
+    retention_ms=None,
+    config=_STATE,
+)
 DECISIONS: Final = Topic("decisions", "user", "schemas.touches.Decision")
 TOUCHES: Final = Topic("touches", "user", "schemas.touches.Touch", transactional=False)
 RECEIPTS: Final = Topic("receipts", "user", "schemas.touches.Receipt")
@@ -102,6 +111,6 @@ RULEBOOKS: Final = Topic(
 )
 
 ALL: Final = (
-    RAW, REJECTED, REDRIVEN, EVENTS, TAGS, DECISIONS, TOUCHES, RECEIPTS, LEDGER, INGEST_STATE,
-    ENGAGE_STATE, RULEBOOKS,
+    RAW, REJECTED, REDRIVEN, EVENTS, TAGS, PROFILES, DECISIONS, TOUCHES, RECEIPTS, LEDGER,
+    INGEST_STATE, ENGAGE_STATE, RULEBOOKS,
 )  # fmt: skip

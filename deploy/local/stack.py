@@ -193,8 +193,10 @@ def _problem(info: StackInfo) -> str | None:
 
 def _make_secrets(folder: Path) -> None:
     path = folder / "secrets.json"
-    if not path.exists():
-        _write(path, json.dumps({"pii_key": secrets.token_hex(32)}), mode=0o600)
+    held: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    made = {name: secrets.token_hex(32) for name in ("pii_key", "api_token") if name not in held}
+    if made:
+        _write(path, json.dumps(held | made), mode=0o600)
 
 
 def _write(path: Path, text: str, *, mode: int = 0o644) -> None:

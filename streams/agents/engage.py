@@ -1,14 +1,18 @@
 """Engage: events of a user move tags, rules decide, touches go out; timers wake users."""
 
+from collections.abc import Callable, Mapping
+
 import msgspec
 import structlog
 
 from schemas.events import Event, decode_event
 from schemas.rejects import Reject, encode_rejected, rejected
-from schemas.topics import DECISIONS, REJECTED, TAGS, TOUCHES
-from schemas.touches import encode
+from schemas.topics import DECISIONS, PROFILES, REJECTED, TAGS, TOUCHES
+from schemas.touches import TagChange, encode
 from streams.agents.ports import Batch, Lane, Record
 from streams.core.engine import Engine
+from streams.core.origins import moved
+from streams.core.profiles import profile_of
 from streams.core.replay import run_timers
 from streams.core.rules import Effects
 from streams.core.state import State
@@ -26,10 +30,16 @@ class _Loaded:
 
 
 class Engage:
-    """Runs the pure engine over batches and timers of a lane."""
+    """Runs the pure engine over batches and timers of a lane.
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    ``origins`` keeps in each state since when and by which event the tags have their values;
+    ``profiles`` writes the whole profile of each user whose tags a batch moved. ``noted``,
+    where somebody set it, is told of each user that is written.
+    """
+
+    def __init__(self, engine: Engine, *, origins: bool = True, profiles: bool = False) -> None:
+        self.engine, self._origins, self._profiles = engine, origins, profiles
+        self.noted: Callable[[int, bytes, Mapping[str, str]], None] | None = None
 
     def process(self, lane: Lane, batch: Batch) -> None:
         """Apply a batch; if an event makes the engine raise, that event alone is rejected."""
@@ -50,9 +60,9 @@ class Engage:
 
     def wake(self, lane: Lane, key: bytes, now_ms: int) -> None:
         """Fire a user's due timers."""
-        state = self._engine.load(lane.get(key))
+        state = self.engine.load(lane.get(key))
         loaded = _Loaded(state, lane.offset(key))
-        fired = run_timers(self._engine, state, key.decode(), now_ms)
+        fired = run_timers(self.engine, state, key.decode(), now_ms)
         self._write(lane, {key: loaded}, [(key, one) for _, one in fired])
 
     def _process_singly(self, lane: Lane, batch: Batch) -> None:
@@ -90,21 +100,21 @@ class Engage:
         key = record.key or event.user.encode()
         loaded = users.get(key)
         if loaded is None:
-            loaded = users[key] = _Loaded(self._engine.load(lane.get(key)), lane.offset(key))
+            loaded = users[key] = _Loaded(self.engine.load(lane.get(key)), lane.offset(key))
         # A replay without transactions: this record is in the state already.
         if record.offset <= loaded.offset:
             return
-        due_ms = self._engine.next_timer_ms(loaded.state)
+        due_ms = self.engine.next_timer_ms(loaded.state)
         if due_ms is not None and due_ms <= event.received_at_ms:
-            fired = run_timers(self._engine, loaded.state, event.user, event.received_at_ms)
+            fired = run_timers(self.engine, loaded.state, event.user, event.received_at_ms)
             effects.extend((key, one) for _, one in fired)
-        effects.append((key, self._engine.on_event(loaded.state, event)))
+        effects.append((key, self.engine.on_event(loaded.state, event)))
         loaded.offset = record.offset
 
     def _write(
         self, lane: Lane, users: dict[bytes, _Loaded], effects: list[tuple[bytes, Effects]]
     ) -> None:
-        partition = lane.partition
+        partition, changed = lane.partition, dict[bytes, list[TagChange]]()
         for key, effect in effects:
             for touch in effect.touches:
                 lane.emit_at_once(TOUCHES.name, key, encode(touch), partition=partition)
@@ -112,7 +122,23 @@ class Engage:
                 lane.emit(TAGS.name, key, encode(change), partition=partition)
             for decision in effect.decisions:
                 lane.emit(DECISIONS.name, key, encode(decision), partition=partition)
+            if effect.tag_changes:
+                changed.setdefault(key, []).extend(effect.tag_changes)
+        self._tell(lane, users, changed)
         for key, loaded in users.items():
-            timer_ms = self._engine.next_timer_ms(loaded.state)
-            packed = self._engine.dump(loaded.state)
+            if self.noted is not None:
+                self.noted(partition, key, loaded.state.identities)
+            timer_ms = self.engine.next_timer_ms(loaded.state)
+            packed = self.engine.dump(loaded.state)
             lane.put(key, packed, offset=loaded.offset, timer_ms=timer_ms)
+
+    def _tell(
+        self, lane: Lane, users: dict[bytes, _Loaded], changed: dict[bytes, list[TagChange]]
+    ) -> None:
+        for key, changes in changed.items():
+            loaded = users[key]
+            if self._origins:
+                loaded.state.origins = moved(loaded.state.origins, changes)
+            if self._profiles:
+                profile = profile_of(self.engine, loaded.state, key.decode(), loaded.offset)
+                lane.emit(PROFILES.name, key, encode(profile), partition=lane.partition)

@@ -11,6 +11,8 @@ from streams.core.plan import load_plan
 from streams.core.rulebook import load_rulebook
 from streams.core.validate import Validator
 from streams.core.watch import RejectWatch
+from streams.runtime.api import UserApi
+from streams.runtime.profile.lookup import Lookup
 from streams.runtime.status import StatusPage
 from streams.runtime.worker import Agent, FaustWorker
 
@@ -27,7 +29,11 @@ def new_worker(settings: Settings) -> FaustWorker:
         mode=settings.reject_alarm,
     )
     ingest = Ingest(Validator(settings.pii_key.get_secret_value().encode(), plan), watch)
-    engage = Engage(Engine(rulebook, settle_ms=settings.timer_settle_ms))
+    engage = Engage(
+        Engine(rulebook, settle_ms=settings.timer_settle_ms),
+        origins=settings.worker_origins,
+        profiles=settings.worker_profiles,
+    )
     worker = FaustWorker(
         settings,
         GROUP,
@@ -41,7 +47,7 @@ def new_worker(settings: Settings) -> FaustWorker:
                 outputs=(EVENTS.name,),
                 commit_every_s=0.0,
             ),
-            # events -> tags, decisions, touches
+            # events -> tags, profiles, decisions, touches
             Agent(
                 "engage",
                 source=EVENTS,
@@ -51,5 +57,6 @@ def new_worker(settings: Settings) -> FaustWorker:
             ),
         ],
     )
-    worker.status = StatusPage(settings, worker, ingest)
+    api = UserApi(settings, worker, Lookup(engage, index=settings.worker_api_index))
+    worker.status = StatusPage(settings, worker, ingest, api)
     return worker

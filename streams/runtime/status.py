@@ -1,36 +1,45 @@
-"""The worker's status page: /metrics for Prometheus, /healthz and /readyz for an orchestrator."""
+"""The worker's server: /metrics for Prometheus, /healthz and /readyz, and look-ups of users."""
 
-from typing import TYPE_CHECKING
+import socket
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 from streams.agents.ingest import Ingest
+from streams.runtime.api import UserApi
 from streams.runtime.metrics import WorkerMetrics
 
 if TYPE_CHECKING:
     from streams.runtime.worker import FaustWorker
 
 
+_ANYWHERE: Final = ("0.0.0.0", "::", "")  # noqa: S104 - what a host may be set to
+
+
 class StatusPage:
-    """Serves on the worker's loop, where ``SIYU_WORKER_METRICS_PORT`` is set.
+    """Serves on the worker's loop, where ``SIYU_WORKER_METRICS_PORT`` or a token is set.
 
     ``/healthz`` is 503 once a fault has ended the worker; ``/readyz`` until every lane
     that the worker holds has restored its state.
     """
 
-    def __init__(self, settings: Settings, worker: "FaustWorker", ingest: Ingest) -> None:
-        self._settings, self._worker = settings, worker
+    def __init__(
+        self, settings: Settings, worker: "FaustWorker", ingest: Ingest, api: UserApi
+    ) -> None:
+        self._settings, self._worker, self._api = settings, worker, api
         self._metrics = WorkerMetrics(worker, ingest)
         self._runner: web.AppRunner | None = None
 
     async def start(self) -> None:
         """Begin to serve; raises ``ConfigInvalid`` if the port is taken."""
         host, port = self._settings.worker_metrics_host, self._settings.worker_metrics_port
-        if not port:
+        if not port and not self._api.served:
             return
         app = web.Application()
+        if self._api.served:
+            self._api.add_routes(app)
         app.router.add_get("/metrics", self._metrics_page)
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
@@ -43,9 +52,13 @@ class StatusPage:
             raise ConfigInvalid(
                 "SIYU_WORKER_METRICS_PORT", f"cannot listen on {host}:{port}", hint=hint
             ) from taken
+        if self._api.served:
+            port = self._runner.addresses[0][1]
+            self._api.advertise(socket.gethostname() if host in _ANYWHERE else host, port)
 
     async def stop(self) -> None:
         """Stop serving."""
+        await self._api.close()
         if self._runner is not None:
             await self._runner.cleanup()
 

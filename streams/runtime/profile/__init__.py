@@ -1,0 +1,1 @@
+"""One user, looked up: by any identifier, at whichever worker holds them."""
