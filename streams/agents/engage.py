@@ -40,12 +40,19 @@ class Engage:
     def __init__(self, engine: Engine, *, origins: bool = True, profiles: bool = False) -> None:
         self.engine, self._origins, self._profiles = engine, origins, profiles
         self.noted: Callable[[int, bytes, Mapping[str, str]], None] | None = None
+        self._books: dict[int, tuple[Engine, str]] = {}
+        self._version = ""
+
+    def use(self, partition: int, engine: Engine, version: str) -> None:
+        """Run a partition by this engine from its next batch or timer on."""
+        self.engine, self._version = self._books[partition] = engine, version
 
     def process(self, lane: Lane, batch: Batch) -> None:
         """Apply a batch; if an event makes the engine raise, that event alone is rejected."""
         users: dict[bytes, _Loaded] = {}
         effects: list[tuple[bytes, Effects]] = []
         newest_ms = 0
+        self._turn_to(lane.partition)
         try:
             for record in batch.records:
                 event = decode_event(record.value or b"")
@@ -60,10 +67,15 @@ class Engage:
 
     def wake(self, lane: Lane, key: bytes, now_ms: int) -> None:
         """Fire a user's due timers."""
+        self._turn_to(lane.partition)
         state = self.engine.load(lane.get(key))
         loaded = _Loaded(state, lane.offset(key))
         fired = run_timers(self.engine, state, key.decode(), now_ms)
         self._write(lane, {key: loaded}, [(key, one) for _, one in fired])
+
+    def _turn_to(self, partition: int) -> None:
+        if partition in self._books:
+            self.engine, self._version = self._books[partition]
 
     def _process_singly(self, lane: Lane, batch: Batch) -> None:
         for record in batch.records:
@@ -121,6 +133,7 @@ class Engage:
             for change in effect.tag_changes:
                 lane.emit(TAGS.name, key, encode(change), partition=partition)
             for decision in effect.decisions:
+                decision.rulebook = self._version
                 lane.emit(DECISIONS.name, key, encode(decision), partition=partition)
             if effect.tag_changes:
                 changed.setdefault(key, []).extend(effect.tag_changes)
