@@ -23,6 +23,7 @@ from schemas.profiles import encode
 from schemas.settings import Settings
 from schemas.topics import EVENTS
 from streams.core.identify import Identifier
+from streams.runtime.group import USERS_PATH
 from streams.runtime.producers import partition_of
 from streams.runtime.profile.identifiers import candidates, from_body
 from streams.runtime.profile.lookup import Lookup, Nobody
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-PATH: Final = "/users"
 AGENT: Final = "engage"
 _FORWARDED: Final = "X-Siyu-Forwarded"
 _RETRY_S: Final = 1
@@ -62,12 +62,12 @@ class UserApi:
 
     def add_routes(self, app: web.Application) -> None:
         """Put the routes on the worker's server."""
-        app.router.add_get(PATH + "/{identifier:.+}", self._get)
-        app.router.add_post(PATH, self._post)
+        app.router.add_get(USERS_PATH + "/{identifier:.+}", self._get)
+        app.router.add_post(USERS_PATH, self._post)
 
     def advertise(self, host: str, port: int) -> None:
         """Tell the group where this worker listens; before it joins."""
-        self._own = URL(self._settings.worker_api_url or f"http://{host}:{port}") / PATH[1:]
+        self._own = URL(self._settings.worker_api_url or f"http://{host}:{port}") / USERS_PATH[1:]
         self._worker.app.conf.canonical_url = self._own
         timeout = aiohttp.ClientTimeout(total=_PEER_TIMEOUT_S)
         self._session = aiohttp.ClientSession(timeout=timeout)
@@ -167,7 +167,7 @@ class UserApi:
         return {
             partition: url
             for url, topics in told.items()
-            if URL(url).path == PATH
+            if URL(url).path == USERS_PATH
             for partition in topics.get(EVENTS.name, ())
         }
 

@@ -1,7 +1,5 @@
 """The worker, composed: reads top to bottom as the flow of an event."""
 
-from typing import Final
-
 from schemas.settings import Settings
 from schemas.topics import ENGAGE_STATE, EVENTS, INGEST_STATE, RAW
 from streams.agents.engage import Engage
@@ -12,11 +10,12 @@ from streams.core.rulebook import load_rulebook
 from streams.core.validate import Validator
 from streams.core.watch import RejectWatch
 from streams.runtime.api import UserApi
+from streams.runtime.group import GROUP
 from streams.runtime.profile.lookup import Lookup
 from streams.runtime.status import StatusPage
 from streams.runtime.worker import Agent, FaustWorker
 
-GROUP: Final = "siyu-worker"
+__all__ = ["GROUP", "new_worker"]
 
 
 def new_worker(settings: Settings) -> FaustWorker:

@@ -15,6 +15,7 @@ from streams.runtime import log
 from streams.runtime.bench import cli as bench_cli
 from streams.runtime.contracts import cli as contracts_cli
 from streams.runtime.printing import Json, print_json, print_table
+from streams.runtime.profile import cli as user_cli
 from streams.runtime.rejected import cli as rejected_cli
 from streams.runtime.rules import cli as rules_cli
 from streams.runtime.tags import cli as tags_cli
@@ -35,6 +36,7 @@ app.command()(rules_cli.explain)
 rules.registered_commands += rules_cli.app.registered_commands
 app.add_typer(rules, name="rules")
 app.add_typer(tags_cli.app, name="tags")
+app.add_typer(user_cli.app, name="user")
 app.add_typer(bench_cli.app, name="bench")
 for command in stack_cli.app.registered_commands:
     if command.callback is not None and command.callback.__name__ != "up":

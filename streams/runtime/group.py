@@ -1,0 +1,47 @@
+"""The workers' consumer group, as the broker tells of it: who is there, and at which address."""
+
+import json
+from typing import Final
+
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
+from aiokafka.errors import KafkaError
+from yarl import URL
+
+from schemas.errors import PartMissing
+from schemas.settings import Settings
+
+GROUP: Final = "siyu-worker"
+# Where look-ups are served, at the end of the address that a member tells of itself.
+USERS_PATH: Final = "/users"
+
+
+async def addresses(settings: Settings) -> list[str]:
+    """Return the addresses of the workers that serve look-ups.
+
+    Raises ``PartMissing`` where the broker does not answer.
+    """
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    try:
+        await admin.start()
+        (answer,) = await admin.describe_consumer_groups([GROUP])
+    except KafkaError as down:
+        raise PartMissing(
+            "kafka",
+            f"{settings.kafka} does not answer ({down!r})",
+            remedy="run `./siyu up`, or set SIYU_KAFKA to a running broker",
+        ) from down
+    finally:
+        await admin.close()
+    found = {_address(member[3]) for group in answer.groups for member in group[5]}
+    return sorted(found - {""})
+
+
+def _address(packed: bytes) -> str:
+    """Return what a member says of itself in its subscription; nothing if it serves none."""
+    try:
+        told = json.loads(ConsumerProtocolMemberMetadata.decode(packed).user_data)
+        url = str(told["url"])
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return url if URL(url).path == USERS_PATH else ""
