@@ -19,9 +19,11 @@ from clickhouse_driver import Client
 
 from schemas.errors import PartMissing, SinkUnavailable
 from schemas.settings import Settings
+from sinks.clickhouse.aggregates import Aggregate, aggregates, difference, rebuild
 from sinks.clickhouse.client import as_ours, connect
 from sinks.clickhouse.land import GROUP
-from sinks.clickhouse.tables import AGGREGATES, ALL, BY_TOPIC, REJECTS, Aggregate, offsets_sql
+from sinks.clickhouse.plan import from_metadata
+from sinks.clickhouse.tables import ALL, BY_TOPIC, REJECTS, offsets_sql
 
 _SHOWN: Final = 10
 _IDLE_S: Final = 30.0
@@ -36,6 +38,7 @@ class Report:
     """What was found, and the figures that it was found from."""
 
     findings: list[Finding] = field(default_factory=list)
+    repaired: list[str] = field(default_factory=list)
     topics: dict[str, dict[str, int]] = field(default_factory=dict)
     tables: dict[str, dict[str, int]] = field(default_factory=dict)
     aggregates: dict[str, int] = field(default_factory=dict)
@@ -49,14 +52,16 @@ class Report:
             })  # fmt: skip
 
 
-def audit(settings: Settings, *, settled: bool = False) -> dict[str, Any]:
-    """Return ``{"audit": "land", "ok", "findings", "figures"}``.
+def audit(settings: Settings, *, settled: bool = False, repair: bool = False) -> dict[str, Any]:
+    """Return ``{"audit": "land", "ok", "findings", "repaired", "figures"}``.
 
     Holds while a lander works: what it has not committed yet counts as ``behind``. With
-    ``settled`` that is a finding too. Raises ``PartMissing`` if a part does not answer.
+    ``settled`` that is a finding too. ``repair`` makes each aggregate that is wrong anew from
+    the raw rows (which it does not touch) and compares again. Raises ``PartMissing`` if a part
+    does not answer, or if a lander is at work that a repair would disturb.
     """
     try:
-        return asyncio.run(_audit(settings, settled=settled))
+        return asyncio.run(_audit(settings, settled=settled, repair=repair))
     except KafkaError as error:
         raise PartMissing("kafka", str(error), remedy="is it up? `siyu status`") from error
     except Exception as error:
@@ -67,13 +72,21 @@ def audit(settings: Settings, *, settled: bool = False) -> dict[str, Any]:
         raise
 
 
-async def _audit(settings: Settings, *, settled: bool) -> dict[str, Any]:
+async def _audit(settings: Settings, *, settled: bool, repair: bool) -> dict[str, Any]:
     report = Report()
     client = connect(settings.clickhouse)
     try:
         await _compare_log(settings, client, report)
         _count_tables(client, report)
-        _recompute(client, report)
+        before = len(report.findings)
+        wrong = _recompute(client, report)
+        if repair and wrong:
+            await _assert_nobody_lands(settings)
+            for aggregate in wrong:
+                rebuild(client, aggregate)
+            report.repaired = [aggregate.name for aggregate in wrong]
+            del report.findings[before:]
+            _recompute(client, report)
     finally:
         client.disconnect()
     behind = sum(figures["behind"] for figures in report.topics.values())
@@ -83,6 +96,7 @@ async def _audit(settings: Settings, *, settled: bool) -> dict[str, Any]:
         "audit": "land",
         "ok": not report.findings,
         "findings": report.findings,
+        "repaired": report.repaired,
         "figures": {
             "topics": report.topics, "tables": report.tables, "aggregates": report.aggregates,
         },
@@ -132,6 +146,26 @@ async def _partitions(
     for topic in sorted(BY_TOPIC.keys() - {tp.topic for tp in tps}):
         report.findings.append({"check": "no_such_topic", "topic": topic})
     return sorted(tps), {tp: meta.offset for tp, meta in group.items() if meta.offset >= 0}
+
+
+async def _assert_nobody_lands(settings: Settings) -> None:
+    """Raise ``PartMissing`` while a lander is in the group or has left a plan open."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await admin.start()
+    try:
+        described = await admin.describe_consumer_groups([GROUP])
+        committed = await admin.list_consumer_group_offsets(GROUP)
+    finally:
+        await admin.close()
+    members = sum(len(group[5]) for answer in described for group in answer.groups)
+    if members:
+        raise PartMissing(
+            "a pause of the landing", f"{members} `siyu land` at work", remedy="stop them first"
+        )
+    if any(from_metadata(meta.metadata) for meta in committed.values()):
+        raise PartMissing(
+            "the end of an insert", "a lander died amid one", remedy="`siyu land --once` first"
+        )
 
 
 async def _compare_partition(
@@ -222,31 +256,22 @@ def _count_tables(client: Client, report: Report) -> None:
             )
 
 
-def _recompute(client: Client, report: Report) -> None:
-    doubtful = list(AGGREGATES)
+def _recompute(client: Client, report: Report) -> list[Aggregate]:
+    """Compare the aggregates with the raw rows; return those that are wrong."""
+    doubtful = aggregates(client)
+    findings: list[Finding] = []
     for attempt in range(_RECHECKS):
         if attempt:
             time.sleep(_RECHECK_S)
-        found = [(aggregate, *_difference(client, aggregate, report)) for aggregate in doubtful]
+        found = [(aggregate, *difference(client, aggregate)) for aggregate in doubtful]
+        report.aggregates |= {aggregate.name: rows for aggregate, rows, _, _ in found}
         findings = [
             {"check": "aggregate", "table": aggregate.name, "wrong": wrong, "absent": absent}
-            for aggregate, wrong, absent in found
+            for aggregate, _, wrong, absent in found
             if wrong or absent
         ]
-        doubtful = [aggregate for aggregate, wrong, absent in found if wrong or absent]
+        doubtful = [aggregate for aggregate, _, wrong, absent in found if wrong or absent]
         if not doubtful:
-            return
+            return []
     report.findings += findings
-
-
-def _difference(client: Client, aggregate: Aggregate, report: Report) -> tuple[int, int]:
-    """Return how many stored rows are not as recomputed, and the other way round."""
-    one, other = aggregate.stored, aggregate.recomputed
-    query = (
-        f"SELECT (SELECT count() FROM ({one})),"  # noqa: S608 - names of tables.py only
-        f" (SELECT count() FROM (({one}) EXCEPT ({other}))),"
-        f" (SELECT count() FROM (({other}) EXCEPT ({one})))"
-    )
-    rows, wrong, absent = client.execute(query)[0]
-    report.aggregates[aggregate.name] = rows
-    return wrong, absent
+    return doubtful

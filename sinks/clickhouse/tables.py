@@ -1,6 +1,6 @@
-"""The one table of what lands where: topic, contract, ClickHouse table, columns, aggregates."""
+"""The one table of what lands where: topic, contract, ClickHouse table, columns."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, Final, get_origin
@@ -134,41 +134,3 @@ def offsets_sql(topic: str) -> str:
         f"SELECT _partition, _offset FROM {name} WHERE {condition}"  # noqa: S608 - names of this module only
         for name, condition in sources.items()
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Aggregate:
-    """A view's target beside the recomputation from raw: both must give the same rows."""
-
-    name: str
-    stored: str
-    recomputed: str
-
-
-def _aggregates() -> Iterable[Aggregate]:
-    yield Aggregate(
-        "events_per_minute",
-        "SELECT source, event, minute, sum(events) AS n FROM events_per_minute GROUP BY ALL",
-        "SELECT source, event, toStartOfMinute(timestamp) AS minute, count() AS n"
-        " FROM events GROUP BY ALL",
-    )
-    yield Aggregate(
-        "users_per_day",
-        "SELECT day, source, uniqMerge(users) AS u, sum(events) AS n"
-        " FROM users_per_day GROUP BY ALL",
-        "SELECT toDate(timestamp, 'Asia/Shanghai') AS day, source, uniq(user) AS u, count() AS n"
-        " FROM events GROUP BY ALL",
-    )
-    yield Aggregate(
-        "touches_by_rule",
-        "SELECT rule, day, stage, outcome, reason, channel, sum(touches) AS n"
-        " FROM touches_by_rule GROUP BY ALL",
-        "SELECT rule, toDate(time, 'Asia/Shanghai') AS day, 'decision' AS stage, outcome, reason,"
-        " '' AS channel, count() AS n FROM decisions GROUP BY ALL"
-        " UNION ALL"
-        " SELECT rule, toDate(time, 'Asia/Shanghai') AS day, 'receipt' AS stage,"
-        " status AS outcome, code AS reason, channel, count() AS n FROM receipts GROUP BY ALL",
-    )
-
-
-AGGREGATES: Final = tuple(_aggregates())

@@ -115,17 +115,25 @@ def demo(
 
 
 @app.command()
-def audit(*, as_json: Json = False) -> None:
+def audit(
+    *,
+    repair: Annotated[
+        bool, typer.Option(help="Make wrong aggregates anew from raw; stop `siyu land` first.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Compare the log with ClickHouse: nothing lost, nothing double, aggregates right."""
     from sinks.clickhouse.audit import audit as run_audit
 
-    report = run_audit(Settings())
+    report = run_audit(Settings(), repair=repair)
     if as_json:
         print_json(report)
     else:
         print("ok" if report["ok"] else "NOT ok")
         for finding in report["findings"]:
             print(f"- {finding}")
+        for name in report["repaired"]:
+            print(f"repaired: {name}")
         for name, value in report["figures"].items():
             print(f"{name}: {value}")
     raise typer.Exit(0 if report["ok"] else 1)

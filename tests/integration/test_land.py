@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from schemas.errors import SinkUnavailable
+from schemas.errors import PartMissing, SinkUnavailable
 from schemas.events import encode_event
 from sinks.clickhouse.audit import audit
 from sinks.clickhouse.rows import Part, build_parts, span_of
@@ -140,6 +140,17 @@ def test_the_audit_sees_a_missing_a_double_and_a_foreign_row(landing: Bench) -> 
     )
     # The view counted all three: the first landing, the copy, and never the deletion.
     assert _checks(landing) == {"missing", "aggregate"}
+    before = landing.landed()
+    lander = landing.lander()
+    landing.produce(mixed(10, 70_000))
+    landing.until(lambda: landing.landed() > before)
+    with pytest.raises(PartMissing, match="stop them first"):
+        audit(landing.settings, repair=True)
+    lander.terminate()
+    lander.wait(30)
+    report = audit(landing.settings, settled=True, repair=True)
+    assert {"journeys", "activity", "users_per_day", "events_per_minute"} <= set(report["repaired"])
+    assert {finding["check"] for finding in report["findings"]} == {"missing"}
     landing.ask(
         "INSERT INTO events SELECT * REPLACE((SELECT min(_offset) FROM events WHERE _partition = 0)"
         " + 200 AS _offset) FROM events WHERE _partition = 0 LIMIT 1"

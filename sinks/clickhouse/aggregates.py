@@ -1,0 +1,147 @@
+"""What materialized views keep, beside what the raw rows say: compared, and made anew.
+
+A view ``TARGET_of_SOURCE`` fills TARGET. Its own SELECT, read from the server, is the one
+definition of what must stand there: the comparison and the repair both run it over all raw rows.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from clickhouse_driver import Client
+
+# Rows of a table fall into so many bags by a hash; only bags that differ are looked at row by row.
+_BAGS: Final = 1024
+_STATE: Final = re.compile(r"(?:Simple)?AggregateFunction\((\w+)")
+_SPILL: Final = "SETTINGS max_bytes_before_external_group_by = 1000000000"
+# Of a replacing table older rows go away in merges: it cannot be compared row by row.
+_COMPARED: Final = ("MergeTree", "AggregatingMergeTree")
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """A table that views fill: ``stored`` reads it merged, ``recomputed`` gives the same of raw."""
+
+    name: str
+    columns: tuple[str, ...]
+    views: tuple[str, ...]
+    stored: str
+    recomputed: str
+
+    @property
+    def fill(self) -> str:
+        """The SELECT of all its views together, in the order of ``columns``."""
+        return _union(self.columns, self.views)
+
+
+def aggregates(client: Client) -> list[Aggregate]:
+    """Return the aggregates of the current database, by name."""
+    views: dict[str, list[str]] = {}
+    for name, select in client.execute(
+        "SELECT name, as_select FROM system.tables WHERE database = currentDatabase()"
+        " AND engine = 'MaterializedView' ORDER BY name"
+    ):
+        views.setdefault(name.rpartition("_of_")[0], []).append(select)
+    tables = _compared(client)
+    return [_aggregate(client, name, tuple(views[name])) for name in sorted(tables & views.keys())]
+
+
+def difference(client: Client, aggregate: Aggregate) -> tuple[int, int, int]:
+    """Return (rows stored, of them not as recomputed, recomputed that are not stored)."""
+    rows, recomputed, bags = client.execute(
+        "SELECT sum(rows), sum(raw_rows), groupArrayIf(bag, total != raw_total OR rows != raw_rows)"  # noqa: S608 - names and SQL of the server itself
+        " FROM (SELECT bag, countIf(here) AS rows, countIf(NOT here) AS raw_rows,"
+        " sumIf(hash, here) AS total, sumIf(hash, NOT here) AS raw_total FROM ("
+        f"SELECT {_bag()} AS bag, cityHash64(*) AS hash, 1 AS here FROM ({aggregate.stored})"
+        " UNION ALL "
+        f"SELECT {_bag()} AS bag, cityHash64(*) AS hash, 0 AS here FROM ({aggregate.recomputed})"
+        f") GROUP BY bag) {_SPILL}"
+    )[0]
+    if not bags:
+        return rows, 0, 0
+    chosen = ", ".join(map(str, bags))
+    one, other = (
+        f"SELECT * FROM ({side}) WHERE {_bag()} IN ({chosen})"  # noqa: S608 - as above
+        for side in (aggregate.stored, aggregate.recomputed)
+    )
+    wrong, absent = client.execute(
+        f"SELECT (SELECT count() FROM ({one} EXCEPT {other})),"  # noqa: S608 - as above
+        f" (SELECT count() FROM ({other} EXCEPT {one}))"
+    )[0]
+    # A row that stands twice is in neither difference of sets.
+    return rows, max(wrong, rows - recomputed, 0), max(absent, recomputed - rows, 0)
+
+
+def rebuild(client: Client, aggregate: Aggregate) -> None:
+    """Make an aggregate anew from the raw rows, in one switch; no lander may be at work.
+
+    A view that gets rows meanwhile would have them counted twice or not at all, and tokens of
+    inserts before it are forgotten: the caller sees to it that no plan is open.
+    """
+    shadow = f"{aggregate.name}__anew"
+    client.execute(f"DROP TABLE IF EXISTS {shadow} SYNC")
+    client.execute(f"CREATE TABLE {shadow} AS {aggregate.name}")
+    try:
+        client.execute(
+            f"INSERT INTO {shadow} ({', '.join(aggregate.columns)}) {aggregate.fill} {_SPILL}"
+        )
+        client.execute(f"ALTER TABLE {aggregate.name} REPLACE PARTITION ID 'all' FROM {shadow}")
+    finally:
+        client.execute(f"DROP TABLE IF EXISTS {shadow} SYNC")
+
+
+def fill_empty(client: Client) -> Iterator[str]:
+    """Fill the aggregates that have no row while their raw tables do; yield their names."""
+    for aggregate in aggregates(client):
+        (empty,) = client.execute(f"SELECT count() = 0 FROM {aggregate.name}")[0]  # noqa: S608 - names of the server itself
+        if empty and client.execute(f"SELECT 1 FROM ({aggregate.fill}) LIMIT 1"):  # noqa: S608 - as above
+            rebuild(client, aggregate)
+            yield aggregate.name
+
+
+def _compared(client: Client) -> set[str]:
+    rows = client.execute(
+        "SELECT name FROM system.tables WHERE database = currentDatabase()"
+        " AND engine IN %(engines)s",
+        {"engines": _COMPARED},
+    )
+    return {name for (name,) in rows}
+
+
+def _aggregate(client: Client, name: str, views: tuple[str, ...]) -> Aggregate:
+    columns: list[tuple[str, str]] = client.execute(
+        "SELECT name, type FROM system.columns WHERE database = currentDatabase()"
+        " AND table = %(name)s AND default_kind NOT IN ('ALIAS', 'EPHEMERAL') ORDER BY position",
+        {"name": name},
+    )
+    names = tuple(column for column, _ in columns)
+    fill = _union(names, views)
+    return Aggregate(
+        name,
+        names,
+        views,
+        _merged(columns, f"SELECT {', '.join(names)} FROM {name}"),  # noqa: S608 - names of the server itself
+        _merged(columns, fill),
+    )
+
+
+def _union(columns: tuple[str, ...], views: tuple[str, ...]) -> str:
+    return " UNION ALL ".join(f"SELECT {', '.join(columns)} FROM ({view})" for view in views)  # noqa: S608 - as above
+
+
+def _merged(columns: list[tuple[str, str]], rows: str) -> str:
+    """Return a query of one row a key: states of the same key merged, and finished."""
+    keys = [name for name, kind in columns if not _STATE.match(kind)]
+    if len(keys) == len(columns):
+        return rows
+    merged = [
+        f"{match[1]}{'' if match[0].startswith('Simple') else 'Merge'}({name}) AS merged_{name}"
+        for name, kind in columns
+        if (match := _STATE.match(kind))
+    ]
+    return f"SELECT {', '.join(keys + merged)} FROM ({rows}) GROUP BY {', '.join(keys)}"  # noqa: S608 - as above
+
+
+def _bag() -> str:
+    return f"modulo(cityHash64(*), {_BAGS})"
