@@ -170,15 +170,28 @@ class LiveRule:
         hearing.note(f"cooldown {self._cooldown_ms} ms", entered_ms, ok=ok)
         return None if ok else "cooldown"
 
-    def _draw(self, hearing: Hearing, effects: Effects) -> Verdict | None:
-        user = hearing.event.user
+    def group_of(self, user: str) -> str:
+        """Return which holdout a user is in, as the decision's reason; nothing if in none."""
         salt, world = self._world
-        reason = ""
         if world and make_share("holdout", f"*{salt}", user) < world:
-            reason = "holdout:global"
-        elif self._holdout and make_share("holdout", self.id, user) < self._holdout:
-            reason = "holdout"
-        hearing.variant = self._variant(user)
+            return "holdout:global"
+        held = self._holdout and make_share("holdout", self.id, user) < self._holdout
+        return "holdout" if held else ""
+
+    def variant_of(self, user: str) -> str:
+        """Return the arm that a user is in for ever; nothing if the rule has none."""
+        if not self.rule.variants:
+            return ""
+        share = make_share("variant", self.id, user) * self._weights
+        for variant in self.rule.variants:
+            share -= variant.weight * 10_000
+            if share < 0:
+                return variant.id
+        return self.rule.variants[-1].id
+
+    def _draw(self, hearing: Hearing, effects: Effects) -> Verdict | None:
+        reason = self.group_of(hearing.event.user)
+        hearing.variant = self.variant_of(hearing.event.user)
         if self._goals is not None and self.rule.status != "shadow":
             self._goals.open(hearing, held_out=bool(reason))
         if reason:
@@ -223,16 +236,6 @@ class LiveRule:
             return value
 
         return read
-
-    def _variant(self, user: str) -> str:
-        if not self.rule.variants:
-            return ""
-        share = make_share("variant", self.id, user) * self._weights
-        for variant in self.rule.variants:
-            share -= variant.weight * 10_000
-            if share < 0:
-                return variant.id
-        return self.rule.variants[-1].id
 
 
 def _nowhere(hearing: Hearing, effects: Effects) -> bool:  # noqa: ARG001 - stands in until the flow is there

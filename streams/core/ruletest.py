@@ -7,7 +7,7 @@ turn and stops at every timer on the way; after the last event it runs on to ``u
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -16,24 +16,30 @@ from pydantic import (
     JsonValue,
     ValidationError,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from schemas.authoring import Authored, Id, parse_duration_ms
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
+from schemas.policies import Zone
 from schemas.sources import Source
-from schemas.touches import Decision, Outcome
+from schemas.touches import Decision, Outcome, TagChange
 from streams.core.compile import equal
 from streams.core.conditions import suggest
 from streams.core.engine import Engine
 from streams.core.rulebook import TAG_TEST_SUFFIX, TEST_SUFFIX, Rulebook, explain
-from streams.core.rules import Effects
+from streams.core.rules import Effects, LiveRule
+from streams.core.state import State
 from streams.core.yaml_places import Place, read_yaml
 
 # A Monday morning in Shanghai.
 START: Final = "2026-03-02T10:00:00+08:00"
 DAY_MS: Final = 86_400_000
+_USER: Final = "user_id:test"
+# A group of a thousandth of all users is found with near certainty.
+_TRIES: Final = 20_000
 
 
 def _offset_ms(raw: object) -> int:
@@ -56,35 +62,59 @@ OffsetMs = Annotated[int, BeforeValidator(_offset_ms), WithJsonSchema({"type": "
 
 
 class Happening(Authored):
-    """An event of a test: ``at`` it happens, ``received`` it arrives (at once if not given)."""
+    """An event of a test: ``at`` it happens, ``received`` it arrives (at once if not given).
+
+    Instead of an event, ``given`` sets values of tags, as an import would.
+    """
 
     at_ms: OffsetMs = Field(alias="at")
     received_ms: OffsetMs | None = Field(None, alias="received")
-    event: str
+    event: str = ""
     source: Source = "app"
     properties: dict[str, JsonValue] = Field(default_factory=dict)
     context: dict[str, JsonValue] = Field(default_factory=dict)
     traits: dict[str, JsonValue] = Field(default_factory=dict)
     identities: dict[str, str] = Field(default_factory=dict)
+    given: dict[Id, JsonValue] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        if bool(self.event) == bool(self.given):
+            raise PydanticCustomError("happening", "write exactly one of event, given")
+        return self
 
 
 class Expected(Authored):
-    """A decision that must come; only what is written is compared."""
+    """A decision that must come; only what is written is compared.
+
+    ``at`` counts from the start; ``when`` is a time with its zone, for days that clocks change.
+    """
 
     at_ms: OffsetMs | None = Field(None, alias="at")
+    when: Annotated[str, AfterValidator(_start)] | None = None
     rule: Id | None = None
     outcome: Outcome
     reason: str | None = None
     template: str | None = None
     variant: str | None = None
+    value: float | int | None = None
     tags: dict[str, JsonValue] = Field(default_factory=dict)
 
 
 class Case(Authored):
-    """One story of one user: all its decisions, in order, and tags at the end."""
+    """One story of one user: all its decisions, in order, and tags at the end.
+
+    ``given`` are values of tags that the story begins with, and keeps; ``zone`` is where
+    the user is. A user of the ``group`` and ``variant`` that are asked for is found by
+    trying, unless one is named.
+    """
 
     name: str
-    user: str = "user_id:test"
+    user: str = ""
+    group: Literal["treated", "holdout", "holdout:global"] = "treated"
+    variant: Id | None = None
+    zone: Zone | None = None
+    given: dict[Id, JsonValue] = Field(default_factory=dict)
     start: Annotated[str, AfterValidator(_start)] = START
     events: list[Happening] = Field(min_length=1)
     until_ms: OffsetMs = Field(DAY_MS, alias="until")
@@ -131,7 +161,7 @@ def run(rulebook: Rulebook, file: Path) -> list[Failure]:
         hint = suggest(tests.rule, rulebook.versions)
         line = located.line(("rule",))
         raise ConfigInvalid(file, f"unknown rule {tests.rule}", hint=hint, line=line)
-    engine = Engine(_awake(rulebook, tests.rule))
+    engine = _Given(_awake(rulebook, tests.rule))
     failures: list[Failure] = []
     for i, case in enumerate(tests.cases):
         story = _Story(engine, case, tests.rule)
@@ -151,14 +181,29 @@ def _awake(rulebook: Rulebook, tested: str | None) -> Rulebook:
     return replace(rulebook, rules=rules)
 
 
+class _Given(Engine):
+    """The engine, with tags that a test sets by hand."""
+
+    def __init__(self, rulebook: Rulebook) -> None:
+        super().__init__(rulebook)
+        self.given: dict[str, JsonValue] = {}
+
+    def read_tag(self, state: State, tag: str, at_ms: int) -> object:
+        """Return the value of a tag at a time, the given one if there is one."""
+        return self.given[tag] if tag in self.given else super().read_tag(state, tag, at_ms)
+
+
 class _Story:
     """One case as it runs."""
 
-    def __init__(self, engine: Engine, case: Case, rule: str | None) -> None:
+    def __init__(self, engine: _Given, case: Case, rule: str | None) -> None:
         self._engine, self._case, self._rule = engine, case, rule
-        self._start_ms = round(datetime.fromisoformat(case.start).timestamp() * 1000)
+        self._start_ms = _stamp(case.start)
         self._state = engine.load(None)
+        self._state.zone = case.zone or ""
+        self._user = case.user or _user(engine.rulebook, case, rule)
         self._effects = Effects()
+        engine.given = dict(case.given)
 
     def problems(self) -> list[tuple[Place, str]]:
         self._play()
@@ -182,12 +227,28 @@ class _Story:
         for number, happening in arrivals:
             # What arrives in the millisecond of a timer is there before it: ends are included.
             self._run_to(self._start_ms + _arrival(happening) - 1)
-            self._add(self._engine.on_event(self._state, self._event(number, happening)))
+            if happening.given:
+                self._add(self._give(happening))
+            else:
+                self._add(self._engine.on_event(self._state, self._event(number, happening)))
         self._run_to(self._start_ms + _arrival(arrivals[-1][1]) + self._case.until_ms)
 
     def _run_to(self, now_ms: int) -> None:
         while (at_ms := self._engine.next_timer_ms(self._state)) is not None and at_ms <= now_ms:
-            self._add(self._engine.on_timers(self._state, self._case.user, at_ms))
+            self._add(self._engine.on_timers(self._state, self._user, at_ms))
+
+    def _give(self, happening: Happening) -> Effects:
+        at_ms = self._start_ms + happening.at_ms
+        read = self._engine.read_tag
+        changes = [
+            TagChange(
+                change_id="", user=self._user, tag=tag, before=read(self._state, tag, at_ms),
+                after=value, time_ms=at_ms,
+            )
+            for tag, value in happening.given.items()
+        ]  # fmt: skip
+        self._engine.given |= happening.given
+        return self._engine.on_changes(self._state, self._user, changes, at_ms)
 
     def _add(self, effects: Effects) -> None:
         self._effects.decisions += effects.decisions
@@ -198,7 +259,7 @@ class _Story:
             message_id=f"m{number}",
             type="track",
             event=happening.event,
-            user=self._case.user,
+            user=self._user,
             source=happening.source,
             door="native",
             account="test",
@@ -219,6 +280,7 @@ class _Story:
             "reason": (want.reason, have.reason),
             "template": (want.template, touch.template if touch else ""),
             "variant": (want.variant, have.variant),
+            "value": (want.value, have.value),
             **{f"tag {tag}": (value, have.tags.get(tag)) for tag, value in want.tags.items()},
         }
         wrong = [
@@ -226,10 +288,10 @@ class _Story:
             for name, (wanted, got) in pairs.items()
             if wanted is not None and not equal(wanted, got)
         ]
-        if want.at_ms is not None and have.time_ms != self._start_ms + want.at_ms:
-            wrong.append(
-                f"at {self._ago(have.time_ms)}, not {self._ago(self._start_ms + want.at_ms)}"
-            )
+        at_ms = None if want.at_ms is None else self._start_ms + want.at_ms
+        at_ms = _stamp(want.when) if want.when else at_ms
+        if at_ms is not None and have.time_ms != at_ms:
+            wrong.append(f"at {self._ago(have.time_ms)}, not {self._ago(at_ms)}")
         return f"{'; '.join(wrong)} [{self._tell(have)}]" if wrong else ""
 
     def _wrong_tags(self) -> list[tuple[Place, str]]:
@@ -246,6 +308,24 @@ class _Story:
 
     def _ago(self, time_ms: int) -> str:
         return f"{(time_ms - self._start_ms) / 60_000:g}m"
+
+
+def _user(rulebook: Rulebook, case: Case, rule_id: str | None) -> str:
+    """Return a user of the group and the variant that a case asks for."""
+    rule = next((one for one in rulebook.rules if one.id == rule_id), None)
+    if rule is None:
+        return _USER
+    live = LiveRule(rule, "", None, rulebook.policies, lambda *_: None)
+    group = "" if case.group == "treated" else case.group
+    users = (f"{_USER}-{i}" if i else _USER for i in range(_TRIES))
+    for user in users:
+        if live.group_of(user) == group and case.variant in (None, live.variant_of(user)):
+            return user
+    return _USER
+
+
+def _stamp(when: str) -> int:
+    return round(datetime.fromisoformat(when).timestamp() * 1000)
 
 
 def _arrival(happening: Happening) -> int:
