@@ -5,6 +5,7 @@ that the next owner of a partition could not finish: see ``lane`` for the order 
 """
 
 import asyncio
+import gc
 import signal
 import threading
 from collections.abc import Callable, Iterable
@@ -34,6 +35,7 @@ GROUP: Final = "siyu-land"
 _THREADS: Final = 4
 _POLL_MS: Final = 100
 _GRACE_S: Final = 5.0
+_GC_AFTER: Final = 200_000
 _RETRY_S: Final = 1.0
 # Over all lanes: records held in memory while ClickHouse is away or slow.
 _MAX_BUFFERED_BYTES: Final = 128 * 1024 * 1024
@@ -228,6 +230,10 @@ def run(settings: Settings, *, once: bool = False) -> None:
     waiting does not heal (authorization, say): nothing is lost by starting it again.
     """
     mend_offset_fetch()
+    # A block is 100 000 objects that all live to its end: looking for circles among them, as
+    # often as Python does, takes more time than making them.
+    gc.freeze()
+    gc.set_threshold(_GC_AFTER, 20, 20)
     asyncio.run(_run(settings, once=once))
 
 

@@ -8,7 +8,7 @@ range, so the engine drops it when it comes again.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -23,6 +23,7 @@ _HOUR_MS: Final = 3_600_000
 # A record's own time comes from its producer: keep a wild one inside what DateTime64 holds.
 _EARLIEST_MS: Final = 0
 _LATEST_MS: Final = 10_413_791_999_999
+_UNREADABLE: Final = (msgspec.MsgspecError, UnicodeError, RecursionError)
 
 
 class Record(Protocol):
@@ -87,6 +88,32 @@ def span_of(topic: str, partition: int, records: Sequence[Record]) -> Span:
 
 def build_parts(span: Span, records: Sequence[Record]) -> list[Part]:
     """Return the inserts of a block: its rows by month, and what cannot be read as rejects."""
+    plain = _plain_part(span, records)
+    return _sorted_parts(span, records) if plain is None else [plain]
+
+
+def _plain_part(span: Span, records: Sequence[Record]) -> Part | None:
+    """Return the one insert of a block of one month without a fault, which nearly all are."""
+    table = BY_TOPIC[span.topic]
+    (first, month), (last, latest) = (
+        _logged_at(stamp(record.timestamp for record in records)) for stamp in (min, max)
+    )
+    if month != latest:
+        return None
+    try:
+        facts = list(map(table.decode, [record.value or b"" for record in records]))
+    except _UNREADABLE:
+        return None
+    tail = (
+        [span.partition] * len(records),
+        [record.offset for record in records],
+        [min(max(record.timestamp, first), last) for record in records],
+    )
+    columns = (*zip(*map(table.values, facts), strict=True), *tail)
+    return Part(table, f"{span.token()}/{month}", _converted(table, columns))
+
+
+def _sorted_parts(span: Span, records: Sequence[Record]) -> list[Part]:
     table = BY_TOPIC[span.topic]
     rows: dict[str, list[Values]] = defaultdict(list)
     refused: dict[str, list[Values]] = defaultdict(list)
@@ -95,7 +122,7 @@ def build_parts(span: Span, records: Sequence[Record]) -> list[Part]:
         tail = (span.partition, record.offset, logged_ms)
         try:
             row = table.values(table.decode(record.value or b""))
-        except (msgspec.MsgspecError, UnicodeError, RecursionError) as bad:
+        except _UNREADABLE as bad:
             row = _refused_values(span.topic, "undecodable", str(bad), record.value or b"")
             refused[month].append((*row, *tail))
         else:
@@ -128,7 +155,11 @@ def reject_part(span: Span, record: Record, problem: str) -> Part:
 
 def _logged(record: Record) -> tuple[int, str]:
     """Return when the broker logged a record, within what a row can hold, and its month."""
-    logged_ms = min(max(record.timestamp, _EARLIEST_MS), _LATEST_MS)
+    return _logged_at(record.timestamp)
+
+
+def _logged_at(stamp_ms: int) -> tuple[int, str]:
+    logged_ms = min(max(stamp_ms, _EARLIEST_MS), _LATEST_MS)
     return logged_ms, _month(logged_ms // _HOUR_MS)
 
 
@@ -139,9 +170,12 @@ def _refused_values(topic: str, reason: str, problem: str, body: bytes) -> Value
 
 def _columns(table: Table, rows: Sequence[Values]) -> tuple[Sequence[Any], ...]:
     """Return the rows turned by 90 degrees, in the forms that the driver writes."""
+    return _converted(table, zip(*rows, strict=True))
+
+
+def _converted(table: Table, columns: Iterable[Sequence[Any]]) -> tuple[Sequence[Any], ...]:
     return tuple(
-        _convert(table, name)(values)
-        for name, values in zip(table.columns, zip(*rows, strict=True), strict=True)
+        _convert(table, name)(values) for name, values in zip(table.columns, columns, strict=True)
     )
 
 

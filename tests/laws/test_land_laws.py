@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Event, encode_event
-from sinks.clickhouse.rows import build_parts, span_of
+from sinks.clickhouse.rows import _plain_part, _sorted_parts, build_parts, span_of
 
 MONTH_MS = 31 * 86_400_000
 
@@ -80,3 +80,13 @@ def test_all_columns_of_a_part_are_of_one_length(records: list[Logged]) -> None:
     for part in build_parts(span_of("events", 0, records), records):
         assert {len(column) for column in part.columns} == {len(part)}
         assert len(part.columns) == len(part.table.columns)
+
+
+@given(blocks())
+def test_a_block_without_a_fault_is_built_the_short_way_and_gives_the_same(
+    records: list[Logged],
+) -> None:
+    span = span_of("events", 0, records)
+    short, long = _plain_part(span, records), _sorted_parts(span, records)
+    plain = len(long) == 1 and long[0].table.name == "events"
+    assert [short] == (long if plain else [None])
