@@ -19,6 +19,7 @@ from streams.runtime.profile import cli as user_cli
 from streams.runtime.rejected import cli as rejected_cli
 from streams.runtime.rules import cli as rules_cli
 from streams.runtime.tags import cli as tags_cli
+from streams.runtime.tags.cli import audit_tags
 from streams.runtime.tail.cli import tail
 
 app = typer.Typer(
@@ -28,6 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+audits = typer.Typer(help="Audits: of the landing; with `tags` of live tags.")
+audits.command("tags")(audit_tags)
+app.add_typer(audits, name="audit")
 rules = typer.Typer(help="Tags and rules of the rulebook.", no_args_is_help=True)
 app.add_typer(contracts_cli.app, name="schema")
 app.add_typer(rejected_cli.app, name="rejected")
@@ -114,8 +118,9 @@ def demo(
     raise typer.Exit(run(Settings(), users=users, seed=seed, json_out=as_json, keep=keep))
 
 
-@app.command()
+@audits.callback(invoke_without_command=True)
 def audit(
+    context: typer.Context,
     *,
     repair: Annotated[
         bool, typer.Option(help="Make wrong aggregates anew from raw; stop `siyu land` first.")
@@ -123,6 +128,8 @@ def audit(
     as_json: Json = False,
 ) -> None:
     """Compare the log with ClickHouse: nothing lost, nothing double, aggregates right."""
+    if context.invoked_subcommand is not None:
+        return
     from sinks.clickhouse.audit import audit as run_audit
 
     report = run_audit(Settings(), repair=repair)

@@ -1,5 +1,6 @@
 """`siyu tags`: lint, explain, test, import, bounds, backfill."""
 
+import asyncio
 import sys
 import time
 from dataclasses import asdict
@@ -158,3 +159,37 @@ def load(rulebook: Path | None) -> Rulebook:
 
     settings = Settings()
     return load_rulebook(rulebook or settings.rulebook, load_plan(settings.plan))
+
+
+def audit_tags(
+    *,
+    sample: Annotated[int, typer.Option(min=1, help="So many users.")] = 10_000,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other users.")] = 0,
+    at: Annotated[str, typer.Option(help="As of when; the latest event's time else.")] = "",
+    rulebook: Book = None,
+    as_json: Json = False,
+) -> None:
+    """Compare every tag of sampled users with SQL over raw events: drift, error by kind."""
+    from streams.runtime.tags.audit import audit_tags as run
+    from streams.runtime.tags.bars import bar
+    from streams.runtime.tags.rows import moment_ms
+
+    loaded, at_ms = load(rulebook), moment_ms(at) if at else None
+    with bar("states read", None, quiet=as_json) as told:
+        report = asyncio.run(
+            run(Settings(), loaded, users=sample, seed=seed, at_ms=at_ms, told=told)
+        )
+    if as_json:
+        print_json(report)
+    else:
+        figures = report["figures"]
+        columns = ["kind", "compared", "set", "drift", "rms_error", "off_the_exact_window"]
+        rows = [
+            [tag, *(found.get(column, "") for column in columns)]
+            for tag, found in figures.pop("tags").items()
+        ]
+        print_table(["tag", *columns], rows)
+        for finding in report["findings"]:
+            print(f"- {finding}")
+        print(f"{'ok' if report['ok'] else 'NOT ok'}: {figures}")
+    raise typer.Exit(0 if report["ok"] else 1)
