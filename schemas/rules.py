@@ -7,6 +7,7 @@ from pydantic_core import PydanticCustomError
 
 from schemas.authoring import Authored, Condition, DurationMs, EventPath, Id, Match
 from schemas.policies import Policies
+from schemas.segments import Segment
 from schemas.tags import Bounds, Tag
 from schemas.triggers import ClockMinutes, Trigger, WithinMs
 
@@ -133,13 +134,14 @@ class Rule(Authored):
 
 
 class RulebookFile(Authored):
-    """One YAML file of the rulebook: any of tags, policies, rules, declares, bounds.
+    """One YAML file of the rulebook: any of tags, segments, policies, rules, declares, bounds.
 
     ``declares`` names own events, or own properties of catalogued events, so that
     paths to them are not taken for typing errors.
     """
 
     tags: list[Tag] = Field(default_factory=list[Tag])
+    segments: list[Segment] = Field(default_factory=list[Segment])
     policies: Policies | None = None
     rules: list[Rule] = Field(default_factory=list[Rule])
     declares: dict[str, list[str]] = Field(default_factory=dict)

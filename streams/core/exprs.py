@@ -8,6 +8,7 @@ something, and is written when an event of theirs, or time, moves it.
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
+from schemas.segments import SegmentTag
 from schemas.tags import ExprTag, ValueTierTag
 from streams.core.compile import NUMBERS, ReadTag, tag_predicate
 from streams.core.conditions import Fault, Ref, parse, parse_ref, refs, suggest
@@ -35,6 +36,9 @@ def make_expr(tag: ExprTag) -> Maker:
     """Return the function that makes the value of an expr, ``None`` where it has none."""
     if tag.compute is not None:
         return _compute(tag.compute)
+    if isinstance(tag, SegmentTag):
+        member = tag_predicate(parse(tag.where, (), tags=True))
+        return lambda read: True if member(read) else None
     cases = [
         (name, tag_predicate(parse(raw, (), tags=True)))
         for case in tag.cases

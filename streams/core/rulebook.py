@@ -14,7 +14,7 @@ from schemas.plan import Plan
 from schemas.policies import Policies
 from schemas.rules import Rule, RulebookFile
 from schemas.tags import Bounds, Tag, TagKinds, ValueTierTag
-from streams.core.conditions import Fault, suggest
+from streams.core.conditions import Fault, parse, suggest
 from streams.core.lint import check_rule
 from streams.core.paths import Names
 from streams.core.plan import shipped_plan
@@ -67,7 +67,8 @@ def load_rulebook(path: Path, plan: Plan | None = None) -> Rulebook:
         raise ConfigInvalid(path, "no rulebook: there is no .yaml file", hint=hint)
     policies = _policies(reads)
     _check_ids(reads)
-    tags = _bounded(reads)
+    segments = [segment.tag() for read in reads for segment in read.content.segments]
+    tags = (*_bounded(reads), *segments)
     declares = [read.content.declares for read in reads]
     names = Names(declares, tags, policies, plan or shipped_plan())
     for read in reads:
@@ -91,6 +92,10 @@ def _check_names(read: _Read, names: Names) -> None:
         for i, tag in enumerate(read.content.tags):
             subject = f"tag {tag.id}"
             names.tag(tag, ("tags", i))
+        for i, segment in enumerate(read.content.segments):
+            subject = f"segment {segment.id}"
+            parse(segment.where, ("segments", i, "where"), tags=True)
+            names.tag(segment.tag(), ("segments", i))
         for i, rule in enumerate(read.content.rules):
             subject = f"rule {rule.id}"
             check_rule(names, rule, ("rules", i))
@@ -106,13 +111,16 @@ def _check_ids(reads: list[_Read]) -> None:
         ids: list[tuple[str, int, str]] = [
             ("tags", i, tag.id) for i, tag in enumerate(content.tags)
         ]
+        ids += [("segments", i, segment.tag().id) for i, segment in enumerate(content.segments)]
         ids += [("rules", i, rule.id) for i, rule in enumerate(content.rules)]
         for part, i, name in ids:
-            there = taken.get((part, name))
+            # A segment is a tag, too.
+            kind = "tags" if part == "segments" else part
+            there = taken.get((kind, name))
             if there is not None:
                 problem = f"the id {name} is taken in {there.name}"
                 raise read.invalid(Fault((part, i), problem, "an id is one thing's for ever"))
-            taken[part, name] = read.located.path
+            taken[kind, name] = read.located.path
 
 
 def _bounded(reads: list[_Read]) -> tuple[Tag, ...]:
@@ -194,7 +202,7 @@ def _spell(located: Located, place: Place) -> str:
     """Return a place as an author knows it: "rule cart_30m, trigger.absence.within"."""
     here = located.nearest(place)
     steps, subject = [str(step) for step in here], ""
-    if len(here) > 1 and here[0] in ("tags", "rules"):
+    if len(here) > 1 and here[0] in ("tags", "segments", "rules"):
         subject = f"{str(here[0])[:-1]} {_id_at(located.data, here)}"
         steps = steps[2:]
     return ", ".join(part for part in (subject, ".".join(steps)) if part)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from schemas.plan import Plan
+from schemas.segments import SegmentTag
 from schemas.tags import ExprTag, StageTag, Tag
 from streams.core.conditions import ORDERED, Compare, Fault, Ref, Scalar, suggest
 from streams.core.stages import SEGMENTS
@@ -36,6 +37,8 @@ def of_tag(tag: Tag, part: str) -> Holds | None:
         held = Holds("text", tuple(SEGMENTS.values()))
     elif part:
         held = Holds("number") if tag.kind == "per_key" or part in _PARTS else None
+    elif isinstance(tag, SegmentTag):
+        held = Holds("true or false")
     elif isinstance(tag, StageTag | ExprTag):
         cases = tag.stages if isinstance(tag, StageTag) else tag.cases
         names = (*(name for one in cases for name in one), *filter(None, [tag.otherwise]))

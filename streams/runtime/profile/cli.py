@@ -3,7 +3,7 @@
 import asyncio
 import json
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -13,6 +13,9 @@ from rich.table import Table
 from schemas.profiles import Found, encode
 from schemas.settings import Settings
 from streams.runtime.printing import Json
+
+# What a tag shows that has never moved: not worth a line.
+_NOTHING: Final = (0, False, None)
 
 app = typer.Typer(help="One user: tags, identities, timers.", no_args_is_help=True)
 
@@ -53,11 +56,14 @@ def _print(found: Found) -> None:
     console = Console()
     by = "" if found.matched == found.user else f", found by {found.matched}"
     console.print(f"[bold]{escape(found.user)}[/]{escape(by)}", highlight=False)
-    table = Table("tag", "layer", "value", "since", "by event")
+    table = Table("layer")
+    for name in ("tag", "value", "since", "by event"):
+        table.add_column(name, no_wrap=name in ("tag", "since"), overflow="fold")
     for name, tag in sorted(found.tags.items(), key=lambda item: (item[1].layer, item[0])):
-        value = json.dumps(tag.value, ensure_ascii=False)
-        cause = "time" if tag.message_id == "" else tag.message_id or ""
-        table.add_row(name, tag.layer, escape(value), _time(tag.since_ms), escape(cause))
+        if tag.since_ms is not None or tag.value not in _NOTHING:
+            value = json.dumps(tag.value, ensure_ascii=False)
+            cause = "time" if tag.message_id == "" else tag.message_id or ""
+            table.add_row(tag.layer, name, escape(value), _time(tag.since_ms), escape(cause))
     console.print(table)
     known = ", ".join(f"{kind}:{value}" for kind, value in found.identities.items())
     console.print(f"identities: {escape(known) or 'none'}", highlight=False)

@@ -59,9 +59,8 @@ async def _ask_one(
     session: aiohttp.ClientSession, worker: str, identifier: str
 ) -> tuple[int, float, bytes]:
     kind, _, value = identifier.partition(":")
-    call: Any = session.get(URL(worker) / identifier)
-    if kind in PERSONAL:
-        call = session.post(worker, json={kind: value})
-    async with call as answer:
+    personal = kind in PERSONAL
+    call: Any = session.post(worker, json={kind: value}) if personal else None
+    async with call or session.get(URL(worker) / identifier) as answer:
         retry_s = float(answer.headers.get("Retry-After", "1"))
         return answer.status, retry_s, await answer.read()
