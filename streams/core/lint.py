@@ -111,9 +111,8 @@ class _Lint:
         waits = any(step.wait is not None for _, step in walk(rule.steps))
         holds = quiet is not None and quiet.hit == "hold"
         if rule.exit and rule.trigger.absence is None and not waits and not holds:
-            raise Fault(
-                (*self._place, "exit"), "exit ends what waits, and in this rule nothing waits"
-            )
+            hint = "it is for an absence, a wait step or a hold"
+            raise Fault((*self._place, "exit"), "exit: in this rule nothing waits", hint)
         for i, match in enumerate(rule.exit):
             self._match(match.event, match.where, (*self._place, "exit", i))
         if (goal := rule.goal) is not None:
