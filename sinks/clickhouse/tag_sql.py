@@ -150,7 +150,8 @@ def _tiles(window_ms: int, at_ms: int) -> tuple[str, str]:
 
 def _grouped(base: str, value: str, exact: str = "''", *, where: str = "1") -> str:
     return (
-        f"SELECT user, toJSONString({value}) AS value, toString({exact}) AS exact"
+        f"SELECT user, ifNull(toJSONString({value}), 'null') AS value,"
+        f" ifNull({exact}, 'null') AS exact"
         f" FROM ({base}) WHERE {where} GROUP BY user"
     )
 
@@ -159,12 +160,12 @@ def _count(tag: Any, base: str, at_ms: int) -> str:  # noqa: ANN401 - each of it
     if tag.window_ms is None:
         return _grouped(base, "count()")
     by_tile, exactly = _tiles(tag.window_ms, at_ms)
-    return _grouped(base, f"countIf({by_tile})", f"countIf({exactly})")
+    return _grouped(base, f"countIf({by_tile})", f"toString(countIf({exactly}))")
 
 
 def _amounts(tag: Any, base: str, at_ms: int) -> str:  # noqa: ANN401 - as above
     value = {
-        "sum": "sumIf(a, {0})",
+        "sum": "ifNull(sumIf(a, {0}), 0)",
         "avg": "if(countIf({0}) = 0, NULL, [sumIf(a, {0}), countIf({0})])",
         "min": "minOrNullIf(a, {0})",
         "max": "maxOrNullIf(a, {0})",
@@ -228,7 +229,7 @@ def _decay(tag: DecayTag, base: str, at_ms: int) -> str:
     value = "v" if tag.value is not None else "1."
     score = f"sum({_weights(tag)} * {value} * exp2((t - {at_ms}) / {tag.half_life_ms}))"
     where = f"t <= {at_ms}" + (" AND v IS NOT NULL" if tag.value is not None else "")
-    return _grouped(base, score, "count()", where=where)
+    return _grouped(base, score, "toString(count())", where=where)
 
 
 def _per_key(tag: PerKeyTag, base: str, at_ms: int) -> str:  # noqa: ARG001 - as above
