@@ -1,7 +1,7 @@
 """The worker, composed: reads top to bottom as the flow of an event."""
 
 from schemas.settings import Settings
-from schemas.topics import ENGAGE_STATE, EVENTS, INGEST_STATE, RAW
+from schemas.topics import ENGAGE_STATE, EVENTS, INGEST_STATE, RAW, RULEBOOKS
 from streams.agents.engage import Engage
 from streams.agents.ingest import Ingest
 from streams.core.engine import Engine
@@ -12,6 +12,7 @@ from streams.core.watch import RejectWatch
 from streams.runtime.api import UserApi
 from streams.runtime.group import GROUP
 from streams.runtime.profile.lookup import Lookup
+from streams.runtime.rules.keeper import Keeper
 from streams.runtime.status import StatusPage
 from streams.runtime.worker import Agent, FaustWorker
 
@@ -33,6 +34,7 @@ def new_worker(settings: Settings) -> FaustWorker:
         origins=settings.worker_origins,
         profiles=settings.worker_profiles,
     )
+    keeper = Keeper(settings, plan, engage)
     worker = FaustWorker(
         settings,
         GROUP,
@@ -52,10 +54,13 @@ def new_worker(settings: Settings) -> FaustWorker:
                 source=EVENTS,
                 state=ENGAGE_STATE,
                 process=engage.process,
+                outputs=(RULEBOOKS.name,),
                 wake=engage.wake,
+                before=keeper.before,
             ),
         ],
     )
+    worker.parts.append(keeper)
     api = UserApi(settings, worker, Lookup(engage, index=settings.worker_api_index))
     worker.status = StatusPage(settings, worker, ingest, api)
     return worker

@@ -73,6 +73,7 @@ class PartitionLane:
         self._hurry = asyncio.Event()
         self._commit_every_s, self._committed_at_s = commit_every_s, 0.0
         self._failure: BaseException | None = None
+        self._committing = False
         self._partitions: dict[str, int] = {}
         self._watermark_ms, self._last_input = 0, time.monotonic()
         self._task: asyncio.Task[None] | None = None
@@ -146,6 +147,19 @@ class PartitionLane:
             await self._drained.wait()
         self._raise_failure()
 
+    async def all_committed(self) -> bool:
+        """Return once all that was processed and emitted is committed; false if the lane closes."""
+        while self._pending() or self._committing:
+            self._raise_failure()
+            if self.closing:
+                return False
+            self._drained.clear()
+            self._wake.set()
+            self._hurry.set()
+            await self._drained.wait()
+        self._raise_failure()
+        return not self.closing
+
     async def open(self) -> None:
         """Fence the predecessor, restore the state, learn the committed offset."""
         transactional = self._id if self._settings.kafka_transactions else None
@@ -214,7 +228,9 @@ class PartitionLane:
                 await self._pace()
                 self._wake.clear()
                 if self._pending() and self._failure is None:
+                    self._committing = True
                     await self._commit()
+                    self._committing = False
                 self._drained.set()
         except ProducerFenced as fenced:
             await self.fail(Fenced(self._id), fenced)

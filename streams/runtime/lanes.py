@@ -25,6 +25,8 @@ log = structlog.get_logger()
 
 Process = Callable[[PartitionLane, Batch], None]
 Wake = Callable[[PartitionLane, bytes, int], None]
+# Awaited before each batch and each round of timers; nothing of the lane runs meanwhile.
+Before = Callable[[PartitionLane], Awaitable[None]]
 TICK_S = 0.05
 # Timers woken at once before other work gets its turn.
 WAKES_PER_TICK = 500
@@ -44,7 +46,9 @@ class Lanes:
         commit_every_s: float,
         touches: AIOKafkaProducer,
         on_failure: Callable[[BaseException], Awaitable[None]],
+        before: Before | None = None,
     ) -> None:
+        self._before = before
         self._app, self._settings, self._touches = app, settings, touches
         self._source, self._outputs = source, outputs
         self._commit_every_s = commit_every_s
@@ -115,7 +119,7 @@ class Lanes:
         if lane is None or batch.generation != self._generations[batch.partition]:
             return
         await lane.opened.wait()
-        if lane.closing or self._lanes.get(batch.partition) is not lane:
+        if not await self._prepared(lane) or self._lanes.get(batch.partition) is not lane:
             return
         try:
             batch.records = lane.fresh(batch)
@@ -125,12 +129,22 @@ class Lanes:
         except Exception as failure:  # noqa: BLE001 - Faust would log it and ack the batch
             await lane.fail(failure)
 
+    async def _prepared(self, lane: PartitionLane) -> bool:
+        """Return whether the lane may process now, once what comes before is done."""
+        if self._before is not None and not lane.closing:
+            try:
+                await self._before(lane)
+            except Exception as failure:  # noqa: BLE001 - as below: the worker must end
+                await lane.fail(failure)
+                return False
+        return not lane.closing
+
     async def tick_forever(self, wake: Wake) -> None:
         """Wake the keys whose timer is due, also while no input arrives."""
         while True:
             await asyncio.sleep(TICK_S)
             for lane in list(self._lanes.values()):
-                if lane.opened.is_set() and not lane.closing:
+                if lane.opened.is_set() and await self._prepared(lane):
                     await self._tick(lane, wake)
 
     async def _tick(self, lane: PartitionLane, wake: Wake) -> None:

@@ -93,6 +93,10 @@ class Shard:
         """How many timers wait, those included that their key has moved since."""
         return len(self._heap)
 
+    def next_due_ms(self) -> int | None:
+        """Return when the next timer is due, or was before it moved; ``None`` without timers."""
+        return self._heap[0][0] if self._heap else None
+
     @property
     def dirty(self) -> int:
         """How many keys changed since the last commit began."""

@@ -4,7 +4,7 @@ import asyncio
 import gc
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import faust
 import structlog
@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from sinks.offsets import mend_offset_fetch
 from streams.runtime.assignor import RememberingAssignor
-from streams.runtime.lanes import Lanes, Process, Wake
+from streams.runtime.lanes import Before, Lanes, Process, Wake
 from streams.runtime.producers import new_producer
 from streams.runtime.status import StatusPage
 from streams.runtime.transport import BatchSchema, use_micro_batches
@@ -31,7 +31,8 @@ class Agent:
     ``outputs`` are the topics to which it emits by key, without naming a partition;
     ``commit_every_s`` is the least time between two transactions of a partition: an agent
     whose output others wait for takes 0, one that changes much state gains by more.
-    ``wake`` is called with a lane, a key and the lane's time when the key's timer is due.
+    ``wake`` is called with a lane, a key and the lane's time when the key's timer is due;
+    ``before`` is awaited ahead of each batch and each round of timers.
     """
 
     name: str
@@ -40,7 +41,18 @@ class Agent:
     process: Process
     outputs: tuple[str, ...] = ()
     wake: Wake | None = None
+    before: Before | None = None
     commit_every_s: float = 0.5
+
+
+class Part(Protocol):
+    """What runs beside the agents, on the worker's loop."""
+
+    async def start(self) -> None:
+        """Begin; partitions come only afterwards."""
+
+    async def stop(self) -> None:
+        """End; the lanes are closed already."""
 
 
 class _App(faust.App):
@@ -64,6 +76,7 @@ class FaustWorker:
         self.settings, self.agents = settings, agents
         self.failure: BaseException | None = None
         self.status: StatusPage | None = None
+        self.parts: list[Part] = []
         self.lanes: dict[str, Lanes] = {}
         self.app = _new_app(settings, group, frozenset(agent.source.name for agent in agents))
         self.app.prepare = self._prepare
@@ -112,9 +125,9 @@ class FaustWorker:
             )
             raise self.failure from down
         await self._require_topics()
-        if self.status is not None:
+        for part in (*self.parts, *([self.status] if self.status else [])):
             try:
-                await self.status.start()
+                await part.start()
             except SiyuError as wrong:
                 self.failure = wrong
                 raise
@@ -128,6 +141,7 @@ class FaustWorker:
                 commit_every_s=agent.commit_every_s,
                 touches=self._touches,
                 on_failure=self._fail,
+                before=agent.before,
             )
 
     async def _require_topics(self) -> None:
@@ -161,8 +175,8 @@ class FaustWorker:
     async def _shut_down(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
         await asyncio.gather(*(lanes.close() for lanes in self.lanes.values()))
         await self._touches.stop()
-        if self.status is not None:
-            await self.status.stop()
+        for part in (*self.parts, *([self.status] if self.status else [])):
+            await part.stop()
 
     async def _fail(self, failure: BaseException) -> None:
         if self.failure is not None:

@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
@@ -65,6 +66,57 @@ def diff(
     print_json(report) if as_json else show_diff(report, _console())
 
 
+@app.command()
+def push(
+    folder: Annotated[Path | None, typer.Argument(help="SIYU_RULEBOOK if not given.")] = None,
+    *,
+    note: Annotated[str, typer.Option(help="Why; `siyu rules status` shows it.")] = "",
+    untested: Annotated[bool, typer.Option("--untested", help="Do not run its tests.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Check a rulebook, run its tests, and give it to all workers, without a restart."""
+    from streams.runtime.rules.push import push as run
+
+    settings = Settings()
+    _told(run(settings, folder or settings.rulebook, note=note, tested=not untested), as_json)
+
+
+@app.command()
+def pause(
+    rule: Annotated[str, typer.Argument(help="The id of a rule.")],
+    *,
+    note: Annotated[str, typer.Option(help="Why; `siyu rules status` shows it.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Stop one rule now: pushes the rulebook in force with the rule paused."""
+    from streams.runtime.rules.push import set_status
+
+    _told(set_status(Settings(), rule, "paused", note=note), as_json)
+
+
+@app.command()
+def resume(
+    rule: Annotated[str, typer.Argument(help="The id of a rule.")],
+    *,
+    note: Annotated[str, typer.Option(help="Why; `siyu rules status` shows it.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Let one rule go live: pushes the rulebook in force with the rule live."""
+    from streams.runtime.rules.push import set_status
+
+    _told(set_status(Settings(), rule, "live", note=note), as_json)
+
+
+@app.command()
+def status(*, as_json: Json = False) -> None:
+    """Show the versions pushed, which partition runs which, and the last day of each rule."""
+    from streams.runtime.rules.show import show_status
+    from streams.runtime.rules.status import status as run
+
+    report = run(Settings())
+    print_json(report) if as_json else show_status(report, _console())
+
+
 def explain(
     user: Annotated[str, typer.Argument(help="<kind>:<value>; without a kind, a user_id.")],
     *,
@@ -81,6 +133,17 @@ def explain(
     asked = {"rule": rule or None, "book": rulebook or None}
     report = run(Settings(), user, _span(start, to), **asked)
     print_json(report) if as_json else show_explained(report, _console())
+
+
+def _told(pushed: Any, as_json: bool) -> None:  # noqa: ANN401 - a Push, whose module is imported on use
+    if as_json:
+        print_json(pushed.told())
+        return
+    same = pushed.replaced == pushed.version
+    print(f"{pushed.version} is in force already" if same
+          else f"pushed {pushed.version}, after {pushed.replaced or 'none'}")  # fmt: skip
+    for rule, change in pushed.changed.items():
+        print(f"  {rule}: {change}")
 
 
 def _span(start: str, to: str) -> Any:  # noqa: ANN401 - a Span, whose module is imported on use

@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 _COLOURS = {
     "sent": "green", "converted": "green", "held": "yellow", "holdout": "cyan",
@@ -81,6 +81,31 @@ def show_explained(report: Mapping[str, Any], console: Console) -> None:
         for reason in silence["why"]:
             console.print(f"    {escape(reason)}")
         _show_trace(silence["trace"], console)
+
+
+def show_status(report: Mapping[str, Any], console: Console) -> None:
+    """Print versions, partitions and rules."""
+    console.print(f"in force: {report['in_force']} ({report['from']})", markup=False)
+    for one in report["versions"]:
+        console.print(f"  {one['version']} pushed {moment(one['pushed_at_ms'])} {one['note']}",
+                      markup=False)  # fmt: skip
+    for one in report["partitions"]:
+        behind = "" if one["version"] == report["in_force"] else "  (not the one in force)"
+        console.print(
+            f"partition {one['partition']}: {one['version']} from offset {one['from_offset']}, "
+            f"{one['worker']}, {moment(one['applied_at_ms'])}{behind}", markup=False,
+        )  # fmt: skip
+    for one in report["refused"]:
+        console.print(f"[red]refused[/] by {one['worker']}: {one['version']}: "
+                      f"{escape(one['problem'])}")  # fmt: skip
+    outcomes = ("sent", "held", "suppressed", "exited", "holdout", "converted")
+    heads = [Column(name, no_wrap=True) for name in ("rule", "status", "version", *outcomes)]
+    table = Table(*heads, title="decisions of the last day")
+    for rule, told in report["rules"].items():
+        counts = told["last_day"]
+        cells = [str(counts.get(name, 0)) if counts is not None else "?" for name in outcomes]
+        table.add_row(rule, told["status"], told["version"], *cells)
+    console.print(table)
 
 
 def show_decision(decision: Mapping[str, Any], console: Console) -> None:
