@@ -18,6 +18,7 @@ from streams.runtime.printing import Json, print_json, print_table
 from streams.runtime.profile import cli as user_cli
 from streams.runtime.rejected import cli as rejected_cli
 from streams.runtime.rules import cli as rules_cli
+from streams.runtime.segments import cli as segments_cli
 from streams.runtime.tags import cli as tags_cli
 from streams.runtime.tags.cli import audit_tags
 from streams.runtime.tail.cli import tail
@@ -41,6 +42,7 @@ rules.registered_commands += rules_cli.app.registered_commands
 app.add_typer(rules, name="rules")
 app.add_typer(tags_cli.app, name="tags")
 app.add_typer(user_cli.app, name="user")
+app.add_typer(segments_cli.app, name="segment")
 app.add_typer(bench_cli.app, name="bench")
 for command in stack_cli.app.registered_commands:
     if command.callback is not None and command.callback.__name__ != "up":
