@@ -21,7 +21,13 @@ from aiokafka import (
     OffsetAndMetadata,
     TopicPartition,
 )
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import (
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
 from schemas.settings import Settings
 from sinks.clickhouse.lane import Lane
@@ -37,6 +43,8 @@ _POLL_MS: Final = 100
 _GRACE_S: Final = 5.0
 _GC_AFTER: Final = 200_000
 _RETRY_S: Final = 1.0
+_COMMIT_RETRY_S: Final = 0.1
+_MOVED_ON: Final = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 # Over all lanes: records held in memory while ClickHouse is away or slow.
 _MAX_BUFFERED_BYTES: Final = 128 * 1024 * 1024
 
@@ -49,10 +57,10 @@ class GroupLedger:
     """The committed offset of one partition, valid for one generation of the group."""
 
     def __init__(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> None:
-        self._consumer, self._tp = consumer, tp
+        self._tp = tp
         # aiokafka has no public way to the metadata of a commit nor to the generation.
         self._coordinator: Any = consumer._coordinator  # noqa: SLF001 - as said above
-        self._generation = self._coordinator.generation
+        self._membership = self._current()
 
     async def open_plan(self) -> Plan | None:
         """Return the plan that a predecessor left open."""
@@ -62,14 +70,29 @@ class GroupLedger:
 
     async def commit(self, offset: int, plan: Plan | None) -> None:
         """Commit ``offset``; raises ``PartitionLost`` if the group has moved on."""
-        # Between a lost session and the rejoin aiokafka would commit as a groupless client,
-        # which the broker takes while the group is empty: that could wipe a successor's plan.
-        if self._coordinator.generation != self._generation:
-            raise PartitionLost(self._tp)
-        try:
-            await self._consumer.commit({self._tp: OffsetAndMetadata(offset, to_metadata(plan))})
-        except (CommitFailedError, IllegalStateError) as lost:
-            raise PartitionLost(self._tp) from lost
+        while True:
+            await self._coordinator.ensure_coordinator_known()
+            # Nothing may be awaited from here until the request is made. `consumer.commit` waits
+            # for a lock: if the session is lost meanwhile it commits as a groupless client, which
+            # the broker takes while the group is empty, or as a member of the next generation.
+            # Either would turn the offset back, or wipe a successor's plan.
+            if self._current() != self._membership:
+                raise PartitionLost(self._tp)
+            try:
+                await self._coordinator._do_commit_offsets(  # noqa: SLF001 - as said above
+                    None, {self._tp: OffsetAndMetadata(offset, to_metadata(plan))}
+                )
+            except _MOVED_ON as lost:
+                raise PartitionLost(self._tp) from lost
+            except KafkaError as error:
+                if not error.retriable:
+                    raise
+                await asyncio.sleep(_COMMIT_RETRY_S)
+            else:
+                return
+
+    def _current(self) -> tuple[int, str]:
+        return self._coordinator.generation, self._coordinator.member_id
 
 
 class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
@@ -150,6 +173,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         self._consumer.subscribe(topics=sorted(BY_TOPIC), listener=self)
 
     async def _poll(self) -> dict[TopicPartition, Any]:
+        self._keep_raw()
         try:
             found: dict[TopicPartition, Any] = await self._consumer.getmany(
                 timeout_ms=_POLL_MS, max_records=self._settings.land_max_rows
@@ -161,6 +185,17 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             await asyncio.sleep(_RETRY_S)
             return {}
         return found
+
+    def _keep_raw(self) -> None:
+        """Let records stay as aiokafka's compiled parser made them.
+
+        It copies each into a dataclass, which costs more than the parsing and adds only what
+        a batch knows already. Filtering of aborted transactions stays its own.
+        """
+        fetcher = self._consumer._fetcher  # noqa: SLF001 - there is no hook
+        for fetched in fetcher._records.values() if fetcher else ():  # noqa: SLF001 - as above
+            if found := getattr(fetched, "_partition_records", None):
+                found._consumer_record = _as_it_is  # noqa: SLF001 - as above
 
     def _feed(self, tp: TopicPartition, records: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
         if tp in self._lanes:
@@ -220,6 +255,10 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             if position < ends[tp]:
                 return False
         return True
+
+
+def _as_it_is(_: TopicPartition, record: Any) -> Any:  # noqa: ANN401 - aiokafka's compiled record
+    return record
 
 
 def run(settings: Settings, *, once: bool = False) -> None:
