@@ -22,7 +22,7 @@ class _Logged(Event, array_like=True):
     """An event as the query writes it: its fields by place."""
 
 
-_decode = msgspec.json.Decoder(list[_Logged]).decode
+decode_events = msgspec.json.Decoder(list[_Logged]).decode
 _MS: Final = "toUnixTimestamp64Milli"
 # By the order of the contract's fields; what a producer did not send is null, not empty.
 _FIELDS: Final = {
@@ -84,12 +84,12 @@ class History:
         """Yield each user of one part of all users, with the user's events in log order."""
         where = f"cityHash64(user) % {int(parts)} = {int(part)}"
         for user, text in self._ask(self._grouped(where)):
-            yield user.decode(), list(_decode(text))
+            yield user.decode(), list(decode_events(text))
 
     def of_user(self, user: str) -> list[Event]:
         """Return one user's events in log order."""
         rows = self._ask(self._grouped("user = {user:String}"), user=user)
-        return next((list(_decode(text)) for _, text in rows), [])
+        return next((list(decode_events(text)) for _, text in rows), [])
 
     def _grouped(self, where: str) -> str:
         return f"""

@@ -10,6 +10,7 @@ from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.topics import DECISIONS, PROFILES, REJECTED, TAGS, TOUCHES
 from schemas.touches import TagChange, encode
 from streams.agents.ports import Batch, Lane, Record
+from streams.core.backfill import is_rebuilt, restore
 from streams.core.engine import Engine
 from streams.core.origins import moved
 from streams.core.profiles import profile_of
@@ -120,7 +121,10 @@ class Engage:
         if due_ms is not None and due_ms <= event.received_at_ms:
             fired = run_timers(self.engine, loaded.state, event.user, event.received_at_ms)
             effects.extend((key, one) for _, one in fired)
-        effects.append((key, self.engine.on_event(loaded.state, event)))
+        if is_rebuilt(event):
+            effects.append((key, restore(self.engine, loaded.state, event, loaded.offset)))
+        else:
+            effects.append((key, self.engine.on_event(loaded.state, event)))
         loaded.offset = record.offset
 
     def _write(

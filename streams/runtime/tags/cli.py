@@ -144,6 +144,67 @@ def import_values(
     raise typer.Exit(1 if outcome.bad_rows else 0)
 
 
+@app.command()
+def backfill(
+    tag: Annotated[str, typer.Argument(help="Its id; not one that is made of others.")],
+    *,
+    since: Annotated[str, typer.Option("--from", help="Only events from this time on.")] = "",
+    to: Annotated[str, typer.Option("--to", help="Only events before this time.")] = "",
+    again: Annotated[
+        bool, typer.Option("--again", help="Also users who were rebuilt by this definition.")
+    ] = False,
+    rulebook: Book = None,
+    as_json: Json = False,
+) -> None:
+    """Rebuild a new or changed tag from ClickHouse, while events flow; safe to run again."""
+    from streams.runtime.tags.backfill import FOR_EVER, Backfill
+    from streams.runtime.tags.bars import bar
+    from streams.runtime.tags.rows import moment_ms
+
+    try:
+        span = (
+            moment_ms(since) if since else FOR_EVER[0],
+            moment_ms(to) if to else FOR_EVER[1],
+        )
+    except ValueError as wrong:
+        raise typer.BadParameter(str(wrong)) from wrong
+    loaded = load(rulebook)
+    run = Backfill(Settings(), loaded, find(loaded, tag), span=span, again=again)
+    done = asyncio.run(run.run(lambda title, total: bar(title, total, quiet=as_json)))
+    if as_json:
+        print_json(done)
+    else:
+        print(f"{done['users']} users rebuilt in {done['rounds']} rounds, {done['seconds']} s")
+        if done["left"]:
+            print(f"{done['left']} users had events all the time: run it again")
+        if done["audit"] and not done["audit"]["ok"]:
+            print("NOT ok: the live tag differs; does the worker run this rulebook?")
+            print(done["audit"]["findings"])
+    raise typer.Exit(0 if done["ok"] else 1)
+
+
+@app.command()
+def bounds(
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell them.")] = False,
+    rulebook: Book = None,
+    as_json: Json = False,
+) -> None:
+    """Compute the bounds of tags with quantiles in ClickHouse; write them to the rulebook."""
+    from streams.runtime.tags.bounds import compute, write
+
+    folder = rulebook or Settings().rulebook
+    found = compute(Settings(), load(rulebook))
+    path = None if dry_run or not found else write(folder, found)
+    if as_json:
+        told = {tag: one.model_dump() for tag, one in found.items()}
+        print_json({"bounds": told, "file": str(path) if path else None})
+        return
+    for tag, one in found.items():
+        print(f"{tag}: high from {one.high:g}, middle from {one.middle:g} ({one.users} users)")
+    print(f"written to {path}; restart the worker to take it up" if path else "nothing written")
+
+
 def find(rulebook: Rulebook, tag_id: str) -> Tag:
     """Return a tag of a rulebook; raises ``ConfigInvalid`` with a suggestion."""
     found = next((one for one in rulebook.tags if one.id == tag_id), None)
