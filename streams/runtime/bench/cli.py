@@ -63,6 +63,32 @@ def collect(
     _print_bench(collect_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
 
 
+@app.command("land")
+def land(
+    *,
+    events: Annotated[int, typer.Option(min=200_000)] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Land events from Kafka in ClickHouse, against row inserts and ClickHouse's Kafka engine."""
+    with _benchmarks():
+        from benchmarks import land as land_bench
+    _print_bench(land_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
+
+
+@app.command("bi")
+def bi(
+    *,
+    events: Annotated[int, typer.Option(min=1000)] = 10_000_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Ask every question of analysts over many events, made by ClickHouse itself."""
+    with _benchmarks():
+        from benchmarks import bi as bi_bench
+    _print_bench(bi_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
+
+
 @contextmanager
 def _benchmarks() -> Iterator[None]:
     try:
