@@ -30,13 +30,17 @@ class Pushed(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class Applied(msgspec.Struct, rename="camel", kw_only=True):
-    """A partition of ``events`` is under a version from ``from_offset`` on."""
+    """A partition of ``events`` is under a version from ``from_offset`` on.
+
+    ``closed``: its worker has left in order, so nothing that it did can be repeated.
+    """
 
     version: str
     partition: int
     from_offset: int
     worker: str
     applied_at_ms: int
+    closed: bool = False
 
 
 class Refused(msgspec.Struct, rename="camel", kw_only=True):

@@ -56,7 +56,7 @@ def new_worker(settings: Settings) -> FaustWorker:
                 process=engage.process,
                 outputs=(RULEBOOKS.name,),
                 wake=engage.wake,
-                before=keeper.before,
+                gate=keeper,
             ),
         ],
     )

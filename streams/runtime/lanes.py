@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import cast
+from typing import Protocol, cast
 
 import faust
 import structlog
@@ -25,11 +25,19 @@ log = structlog.get_logger()
 
 Process = Callable[[PartitionLane, Batch], None]
 Wake = Callable[[PartitionLane, bytes, int], None]
-# Awaited before each batch and each round of timers; nothing of the lane runs meanwhile.
-Before = Callable[[PartitionLane], Awaitable[None]]
 TICK_S = 0.05
 # Timers woken at once before other work gets its turn.
 WAKES_PER_TICK = 500
+
+
+class Gate(Protocol):
+    """What each lane of an agent passes before it works and when it goes."""
+
+    async def before(self, lane: PartitionLane) -> None:
+        """Hold a lane ahead of each batch and round of timers; nothing of it runs meanwhile."""
+
+    def closing(self, lane: PartitionLane) -> None:
+        """Emit what is to be committed together with the last of a lane that leaves in order."""
 
 
 class Lanes:
@@ -46,9 +54,9 @@ class Lanes:
         commit_every_s: float,
         touches: AIOKafkaProducer,
         on_failure: Callable[[BaseException], Awaitable[None]],
-        before: Before | None = None,
+        gate: Gate | None = None,
     ) -> None:
-        self._before = before
+        self._gate = gate
         self._app, self._settings, self._touches = app, settings, touches
         self._source, self._outputs = source, outputs
         self._commit_every_s = commit_every_s
@@ -107,6 +115,8 @@ class Lanes:
         opening.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await opening
+        if self._gate is not None and lane.opened.is_set():
+            self._gate.closing(lane)
         await lane.close()
         self._shelf.give(lane.shard)
 
@@ -131,9 +141,9 @@ class Lanes:
 
     async def _prepared(self, lane: PartitionLane) -> bool:
         """Return whether the lane may process now, once what comes before is done."""
-        if self._before is not None and not lane.closing:
+        if self._gate is not None and not lane.closing:
             try:
-                await self._before(lane)
+                await self._gate.before(lane)
             except Exception as failure:  # noqa: BLE001 - as below: the worker must end
                 await lane.fail(failure)
                 return False

@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from sinks.offsets import mend_offset_fetch
 from streams.runtime.assignor import RememberingAssignor
-from streams.runtime.lanes import Before, Lanes, Process, Wake
+from streams.runtime.lanes import Gate, Lanes, Process, Wake
 from streams.runtime.producers import new_producer
 from streams.runtime.status import StatusPage
 from streams.runtime.transport import BatchSchema, use_micro_batches
@@ -32,7 +32,7 @@ class Agent:
     ``commit_every_s`` is the least time between two transactions of a partition: an agent
     whose output others wait for takes 0, one that changes much state gains by more.
     ``wake`` is called with a lane, a key and the lane's time when the key's timer is due;
-    ``before`` is awaited ahead of each batch and each round of timers.
+    the ``gate`` is passed ahead of each batch and each round of timers.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Agent:
     process: Process
     outputs: tuple[str, ...] = ()
     wake: Wake | None = None
-    before: Before | None = None
+    gate: Gate | None = None
     commit_every_s: float = 0.5
 
 
@@ -141,7 +141,7 @@ class FaustWorker:
                 commit_every_s=agent.commit_every_s,
                 touches=self._touches,
                 on_failure=self._fail,
-                before=agent.before,
+                gate=agent.gate,
             )
 
     async def _require_topics(self) -> None:

@@ -106,6 +106,12 @@ class Keeper:
             except KafkaError as problem:
                 raise BrokerUnavailable(RULEBOOKS.name, repr(problem)) from problem
 
+    def closing(self, lane: PartitionLane) -> None:
+        """Commit with a lane's last work that nothing of it is left to repeat."""
+        held = self._held.pop(lane.partition, None)
+        if held is not None and held.lane is lane and held.running is not None:
+            self._emit(lane, held.running, closed=True)
+
     # -- one lane -------------------------------------------------------------------
 
     async def _adopt(self, held: _Held) -> None:
@@ -114,7 +120,8 @@ class Keeper:
         await self._follower.caught_up()
         lane = held.lane
         applied = self._published.applied.get(lane.partition)
-        if applied is None:
+        if applied is None or applied.closed:
+            held.repeated = True  # there is nothing to repeat
             await self._move(held, self._target)
             return
         running = await self._find(applied.version)
@@ -151,12 +158,7 @@ class Keeper:
         if not await lane.all_committed():
             return
         crash_point("worker.switching")
-        applied = Applied(
-            version=to.version, partition=lane.partition, from_offset=lane.position,
-            worker=self._settings.worker_name, applied_at_ms=time.time_ns() // 1_000_000,
-        )  # fmt: skip
-        key = APPLIED_KEY + str(lane.partition).encode()
-        lane.emit(RULEBOOKS.name, key, encode(applied), partition=0)
+        self._emit(lane, to, closed=False)
         if not await lane.all_committed():
             return
         crash_point("worker.switched")
@@ -164,6 +166,17 @@ class Keeper:
         self._engage.use(lane.partition, to.engine, to.version)
         log.info("rulebook applied", partition=lane.partition, version=to.version,
                  from_offset=lane.position)  # fmt: skip
+
+    def _emit(self, lane: PartitionLane, running: Running, *, closed: bool) -> None:
+        applied = Applied(
+            version=running.version, partition=lane.partition, from_offset=lane.position,
+            worker=self._settings.worker_name, applied_at_ms=time.time_ns() // 1_000_000,
+            closed=closed,
+        )  # fmt: skip
+        key = APPLIED_KEY + str(lane.partition).encode()
+        lane.emit(RULEBOOKS.name, key, encode(applied), partition=0)
+
+    # -- what was pushed --------------------------------------------------------------
 
     async def _choose(self) -> None:
         """Aim for the newest version that compiles here; the folder where none does."""

@@ -28,8 +28,7 @@ from streams.runtime.rejected.log import start
 from streams.runtime.rules.published import Published, read_published
 from streams.runtime.rules.sources import shelve
 
-_STATUS: Final = re.compile(r"(\bstatus:\s*)[a-z]+")
-_ID: Final = re.compile(r"(\bid:\s*[a-z][a-z0-9_]*)")
+_STATUS: Final = re.compile(r"""(\bstatus["']?\s*:\s*["']?)[a-z]+""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,17 +91,18 @@ def with_status(files: Mapping[str, str], rule: str, status: Status) -> dict[str
             if one["id"] == rule:
                 has = "status" in one
                 number = located.lines["rules", i, "status" if has else "id"] - 1
-                return {**files, name: _edited(text, number, status, has=has)}
+                return {**files, name: _edited(text, number, rule, status, has=has)}
     raise ConfigInvalid(rule, "no such rule in the rulebook in force", hint=suggest(rule, known))
 
 
-def _edited(text: str, number: int, status: Status, *, has: bool) -> str:
+def _edited(text: str, number: int, rule: str, status: Status, *, has: bool) -> str:
     lines = text.splitlines(keepends=True)
     line = lines[number]
     if has:
         line = _STATUS.sub(rf"\g<1>{status}", line, count=1)
     elif "{" in line:
-        line = _ID.sub(rf"\g<1>, status: {status}", line, count=1)
+        own = re.compile(rf"""(\bid["']?\s*:\s*["']?{rule}\b["']?)""")
+        line = own.sub(rf"\g<1>, status: {status}", line, count=1)
     else:
         indent = " " * line.index("id:")
         line = f"{line.rstrip()}\n{indent}status: {status}\n"
