@@ -110,6 +110,10 @@ class Feed:
         """Return the values of all committed records of a topic."""
         return [record.value for record in self._records(topic)]
 
+    def read_records(self, topic: topics.Topic) -> list[Any]:
+        """Return all committed records of a topic."""
+        return self._records(topic)
+
     def _records(self, topic: topics.Topic) -> list[Any]:
         tps = self._partitions(topic.name)
         self._reader.assign(tps)
