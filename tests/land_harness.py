@@ -159,9 +159,9 @@ class Bench:
         self._running.append(process)
         return process
 
-    def land_all(self) -> None:
+    def land_all(self, url: str = "") -> None:
         """Land all that is on the log, with a fresh process."""
-        lander = self.lander(once=True)
+        lander = self.lander(once=True, url=url)
         self.until(lambda: lander.poll() is not None)
         assert lander.returncode == 0, self.log()
 
@@ -182,6 +182,11 @@ class Bench:
             int(self.ask(f"SELECT count() FROM {table.name}")[0][0])  # noqa: S608 - our tables
             for table in BY_TOPIC.values()
         )
+
+    def assert_no_fault(self) -> None:
+        """Assert what must hold also while landers are at work."""
+        report = audit(self.settings)
+        assert report["ok"], (report["findings"], self.log())
 
     def assert_exact(self) -> dict[str, Any]:
         """Assert that ClickHouse holds each committed record once; return the figures."""

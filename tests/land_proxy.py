@@ -1,14 +1,15 @@
 """A TCP proxy before ClickHouse that knows each insert by its token, and can lose its answer."""
 
 import asyncio
-import contextlib
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 # A setting in a query packet, which is never compressed: name, flags, length, value.
@@ -64,8 +65,10 @@ class Proxy:
     inserts: list[Insert] = field(default_factory=list)
     _faults: list[Fault] = field(default_factory=list)
     _links: set[_Link] = field(default_factory=set)
+    _served: set[asyncio.Task[Any]] = field(default_factory=set)
     _open: asyncio.Event = field(default_factory=asyncio.Event)
-    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+    _end: asyncio.Event = field(default_factory=asyncio.Event)
+    _loop: asyncio.AbstractEventLoop | None = None
     _held: int = 0
 
     def fail_next(self, fault: Fault, count: int) -> None:
@@ -77,14 +80,14 @@ class Proxy:
         """How many of the faults asked for are still to come."""
         return len(self._faults)
 
-    @contextlib.contextmanager
+    @contextmanager
     def holding_answers(self) -> Iterator[Callable[[], int]]:
         """Keep back all answers meanwhile; yields how many are kept back now."""
-        self._loop.call_soon_threadsafe(self._open.clear)
+        self._tell(self._open.clear)
         try:
             yield lambda: self._held
         finally:
-            self._loop.call_soon_threadsafe(self._open.set)
+            self._tell(self._open.set)
 
     def eras_by_token(self) -> dict[str, list[int]]:
         """Return the eras in which each token was sent, in order; two or more are retries."""
@@ -97,8 +100,17 @@ class Proxy:
         """Return the tokens that were sent more than once."""
         return {token for token, eras in self.eras_by_token().items() if len(eras) > 1}
 
+    def stop(self) -> None:
+        """End all connections and the server."""
+        self._tell(self._end.set)
+
+    def _tell(self, act: Callable[[], None]) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(act)
+
     async def serve(self, started: threading.Event) -> None:
-        """Serve until cancelled."""
+        """Serve until stopped."""
+        self._loop = asyncio.get_running_loop()
         self._open.set()
         server = await asyncio.start_server(self._meet, "127.0.0.1", 0)
         parts = urlsplit(self.target)
@@ -106,15 +118,19 @@ class Proxy:
         self.url = parts._replace(netloc=f"default@127.0.0.1:{port}").geturl()
         started.set()
         async with server:
-            try:
-                await server.serve_forever()
-            finally:
-                for link in list(self._links):
-                    link.cut()
+            await self._end.wait()
+            self._open.set()
+            for link in list(self._links):
+                link.cut()
+            if self._served:
+                await asyncio.wait(self._served)
 
     async def _meet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         parts = urlsplit(self.target)
         era = self.era
+        served = asyncio.current_task()
+        assert served is not None
+        self._served.add(served)
         try:
             up_reader, up_writer = await asyncio.open_connection(parts.hostname, parts.port)
         except OSError:
@@ -176,8 +192,8 @@ class Proxy:
 
     async def _answer(self, insert: Insert) -> None:
         if insert.fault is Fault.CUT_ANSWER and not insert.taken_then_cut:
-            deadline_s = self._loop.time() + _TAKEN_WITHIN_S
-            while self._loop.time() < deadline_s:
+            deadline_s = time.monotonic() + _TAKEN_WITHIN_S
+            while time.monotonic() < deadline_s:
                 if await asyncio.to_thread(self.taken, insert.token):
                     insert.taken_then_cut = True
                     raise ConnectionResetError
@@ -190,29 +206,16 @@ class Proxy:
                 self._held -= 1
 
 
-@contextlib.contextmanager
+@contextmanager
 def proxy(target: str, taken: Callable[[str], bool]) -> Iterator[Proxy]:
     """Yield a proxy that serves in a thread of its own."""
     one = Proxy(target, taken)
     started = threading.Event()
-    loop = one._loop  # noqa: SLF001 - the same module
-    task = loop.create_task(one.serve(started))
-
-    def work() -> None:
-        with contextlib.suppress(asyncio.CancelledError):
-            loop.run_until_complete(task)
-        left = asyncio.all_tasks(loop)
-        for each in left:
-            each.cancel()
-        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_default_executor())
-        loop.close()
-
-    thread = threading.Thread(target=work, name="proxy")
+    thread = threading.Thread(target=lambda: asyncio.run(one.serve(started)), name="proxy")
     thread.start()
     started.wait()
     try:
         yield one
     finally:
-        loop.call_soon_threadsafe(task.cancel)
+        one.stop()
         thread.join()
