@@ -61,7 +61,10 @@ class Send(Authored):
 
 
 class Wait(Authored):
-    """Wait ``for`` so long, then ``until`` it is that time of day where the user is; or one."""
+    """Wait ``for`` so long, then ``until`` it is that time of day where the user is; or one.
+
+    Whole days before an ``until`` are days of the calendar, else a day is 24 hours.
+    """
 
     for_ms: WithinMs | None = Field(None, alias="for")
     until_min: ClockMinutes | None = Field(None, alias="until")

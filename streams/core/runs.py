@@ -5,6 +5,8 @@ is gone, or is another kind of step now, the run ends. An exit ends it at once. 
 is held back does not end it, unless its audience no longer holds at the end of quiet hours.
 """
 
+from zoneinfo import ZoneInfo
+
 from schemas.events import Event
 from schemas.policies import Policies
 from schemas.rules import Send, Wait
@@ -16,6 +18,7 @@ from streams.core.hearing import Effects, Hearing, timely
 from streams.core.quiet import QuietWindow
 from streams.core.rules import LiveRule
 from streams.core.state import (
+    DAY_MS,
     LATE_MS,
     Run,
     State,
@@ -25,7 +28,7 @@ from streams.core.state import (
     to_event,
 )
 from streams.core.steps import Fork, compiled
-from streams.core.zones import next_instant, zone_of
+from streams.core.zones import after_days, next_instant, zone_of
 
 _ROOT_STEP = "0"
 
@@ -38,7 +41,7 @@ class Flow:
     ) -> None:
         self.rule, self._keeps, self._settle_ms = rule, keeps, settle_ms
         self._program, self._first = compiled(rule.rule.steps)
-        self._tz = policies.tz
+        self._tz = ZoneInfo(policies.tz)
         guard = rule.rule.guard
         self._cap = Cap(guard.cap, policies.caps[guard.cap], policies.tz) if guard.cap else None
         self._quiet = guard.quiet
@@ -154,11 +157,14 @@ class Flow:
         return "held"
 
     def _until(self, hearing: Hearing, wait: Wait) -> int:
-        due_ms = hearing.clock_ms + (wait.for_ms or 0)
+        wait_ms = wait.for_ms or 0
         if wait.until_min is None:
-            return due_ms
-        zone = zone_of(hearing.state.zone) or zone_of(self._tz)
-        return next_instant(zone, due_ms, wait.until_min) if zone else due_ms
+            return hearing.clock_ms + wait_ms
+        zone = (zone_of(hearing.state.zone) if hearing.state.zone else None) or self._tz
+        # Whole days before a time of day are days of the calendar, though clocks may change.
+        days, rest_ms = divmod(wait_ms, DAY_MS)
+        due_ms = hearing.clock_ms + wait_ms if rest_ms else after_days(zone, hearing.clock_ms, days)
+        return next_instant(zone, due_ms, wait.until_min)
 
     def _park(self, hearing: Hearing, step: str, due_ms: int, *, held: bool = False) -> None:
         cause = to_cause(hearing.event, self._keeps)

@@ -52,6 +52,11 @@ def next_instant(zone: ZoneInfo, at_ms: int, minutes: int) -> int:
     return min(one for one in times if one >= at_ms)
 
 
+def after_days(zone: ZoneInfo, at_ms: int, days: int) -> int:
+    """Return when a clock shows the same time so many days later."""
+    return _stamp(local(zone, at_ms) + timedelta(days)) if days else at_ms
+
+
 def _stamp(aware: datetime) -> int:
     return round(aware.timestamp() * _SECOND_MS)
 
