@@ -20,10 +20,12 @@ from schemas.authoring import (
 _DAY_MS: Final = UNITS_MS["d"]
 # The three layers that operators speak of: 渠道 where from, 行为 what they do, 业务 what it means.
 Layer = Literal["channel", "behaviour", "business"]
-# What `siyu tags import` and `siyu tags backfill` write: no behaviour, so "*" leaves them out.
+# What `siyu tags import` and `siyu tags backfill` write. No behaviour: "*" leaves these out.
 IMPORTED: Final = "tag_imported"
 BACKFILLED: Final = "tag_backfilled"
-SILENT: Final = frozenset({IMPORTED, BACKFILLED})
+# What deliver says of a touch that no channel took.
+TOUCH_FAILED: Final = "touch_failed"
+SILENT: Final = frozenset({IMPORTED, BACKFILLED, TOUCH_FAILED})
 
 
 def _allow_when(schema: dict[str, Any]) -> None:

@@ -215,7 +215,7 @@ async def _create_topics(kafka: str) -> None:
     await admin.start()
     try:
         present = set(await admin.list_topics())
-        needed = (topics.TOUCHES, topics.LEDGER, topics.RECEIPTS, topics.REJECTED)
+        needed = (topics.TOUCHES, topics.LEDGER, topics.RECEIPTS, topics.REJECTED, topics.EVENTS)
         missing = [topic for topic in needed if topic.name not in present]
         if missing:
             await admin.create_topics(

@@ -21,10 +21,12 @@ from aiokafka.errors import (
 from schemas import topics, touches
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, ConfigInvalid, Fenced, PartMissing
+from schemas.events import encode_event
 from schemas.rejects import Rejected, encode_rejected
 from schemas.settings import Settings
 from schemas.touches import Receipt
 from sinks.touches.ledger import Entry, Ledger, encode_entry
+from sinks.touches.results import failure_event
 
 GROUP: Final = "siyu-deliver"
 _MAX_REQUEST_BYTES: Final = 4 * 1024 * 1024
@@ -76,7 +78,7 @@ class Journal:
         """Connect and fence: when this returns, no earlier writer can commit any more."""
         try:
             await self._producer.start()
-            for topic in (topics.LEDGER, topics.RECEIPTS):
+            for topic in (topics.LEDGER, topics.RECEIPTS, topics.EVENTS):
                 await self._check_partitions(topic.name)
         except KafkaConnectionError as error:
             raise PartMissing("Kafka", str(error), remedy="start it: siyu up") from error
@@ -128,9 +130,13 @@ class Journal:
     def _outcomes(self, page: Page) -> Iterator[_Record]:
         for receipt in page.receipts:
             value = touches.encode(receipt)
-            yield _Record(topics.RECEIPTS.name, receipt.user.encode(), value, self._partition)
-        for key, reject in page.rejects:
-            yield _Record(topics.REJECTED.name, key, encode_rejected(reject), None)
+            key = receipt.user.encode()
+            yield _Record(topics.RECEIPTS.name, key, value, self._partition)
+            if receipt.status == "failed":
+                event = encode_event(failure_event(receipt))
+                yield _Record(topics.EVENTS.name, key, event, self._partition)
+        for source, reject in page.rejects:
+            yield _Record(topics.REJECTED.name, source, encode_rejected(reject), None)
 
     def _entries(self, page: Page) -> Iterator[_Record]:
         for entry in page.entries:

@@ -11,7 +11,7 @@ from typing import Final
 from schemas.authoring import Condition
 from schemas.events import Event
 from schemas.rules import Rule
-from schemas.tags import BACKFILLED
+from schemas.tags import BACKFILLED, TOUCH_FAILED
 from schemas.touches import Decision, TagChange
 from schemas.triggers import Date, TagMove
 from streams.core.alarms import Alarm, OnDate, OnInactive, OnZone
@@ -37,8 +37,6 @@ from streams.core.timers import OnPart, Waits
 from streams.core.triggers import OnCount, OnEvent, OnSequence, OnTag, Trigger
 
 ANY: Final = "*"
-# What deliver, or who knows of it later, says of a touch that did not arrive.
-TOUCH_FAILED: Final = "touch_failed"
 Named = tuple[str, Trigger]
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from schemas import topics
+from schemas.events import decode_event
 from schemas.rejects import decode_rejected
 from tests.deliver_harness import Harness, harness, make_touch
 
@@ -77,6 +78,19 @@ def test_a_refused_touch_goes_to_the_next_channel(run: Harness) -> None:
     assert receipts[stays.touch_id].status == "failed"
     assert receipts[stays.touch_id].code == "http_410"
     assert run.log().count(falls.touch_id) == 1
+
+
+def test_a_failed_touch_comes_back_as_an_event_of_its_user_and_a_sent_one_does_not(
+    run: Harness,
+) -> None:
+    failing, going = make_touch(["pigeon"]), make_touch(["log"])
+    run.send(failing, going)
+    run.settled([failing, going], run.deliver())
+    found = map(decode_event, run.read(topics.EVENTS.name))
+    of = {failing.touch_id, going.touch_id}
+    events = [one for one in found if one.properties.get("touch_id") in of]
+    assert [(one.event, one.user) for one in events] == [("touch_failed", failing.user)]
+    assert events[0].properties["touch_id"] == failing.touch_id
 
 
 def test_an_unreachable_provider_uses_up_its_attempts_then_the_next_channel(
