@@ -89,6 +89,21 @@ def bi(
     _print_bench(bi_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
 
 
+@app.command("lookup")
+def lookup(
+    *,
+    users: Annotated[int, typer.Option(min=100)] = 20_000,
+    requests: Annotated[int, typer.Option(min=100, help="Of each kind and round.")] = 2000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Ask a worker for users, at rest and under load; what that keeps costs each event."""
+    with _benchmarks():
+        from benchmarks import lookup as lookup_bench
+    found = lookup_bench.run(users=users, requests=requests, rounds=rounds, quiet=as_json)
+    _print_bench(found, as_json=as_json)
+
+
 @contextmanager
 def _benchmarks() -> Iterator[None]:
     try:
