@@ -5,7 +5,7 @@ from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
-from aiokafka.errors import KafkaError
+from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from yarl import URL
 
 from schemas.errors import PartMissing
@@ -25,6 +25,8 @@ async def addresses(settings: Settings) -> list[str]:
     try:
         await admin.start()
         (answer,) = await admin.describe_consumer_groups([GROUP])
+    except GroupCoordinatorNotAvailableError:
+        return []  # a new broker: there was no group yet
     except KafkaError as down:
         raise PartMissing(
             "kafka",
