@@ -8,6 +8,7 @@ import asyncio
 import gc
 import signal
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -47,6 +48,23 @@ _COMMIT_RETRY_S: Final = 0.1
 _MOVED_ON: Final = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 # Over all lanes: records held in memory while ClickHouse is away or slow.
 _MAX_BUFFERED_BYTES: Final = 128 * 1024 * 1024
+
+
+class _Raw(OrderedDict[TopicPartition, Any]):
+    """What aiokafka has fetched; its records stay as its compiled parser made them.
+
+    It would copy each into a dataclass, which costs more than the parsing and adds only what
+    a batch knows already. Filtering of aborted transactions stays its own.
+    """
+
+    def __setitem__(self, tp: TopicPartition, fetched: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
+        if found := getattr(fetched, "_partition_records", None):
+            found._consumer_record = _as_it_is  # noqa: SLF001 - as above
+        super().__setitem__(tp, fetched)
+
+
+def _as_it_is(_: TopicPartition, record: Any) -> Any:  # noqa: ANN401 - aiokafka's compiled record
+    return record
 
 
 class PartitionLost(Exception):
@@ -170,10 +188,10 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
                 await asyncio.sleep(_RETRY_S)
             else:
                 break
+        self._consumer._fetcher._records = _Raw()  # noqa: SLF001 - there is no hook
         self._consumer.subscribe(topics=sorted(BY_TOPIC), listener=self)
 
     async def _poll(self) -> dict[TopicPartition, Any]:
-        self._keep_raw()
         try:
             found: dict[TopicPartition, Any] = await self._consumer.getmany(
                 timeout_ms=_POLL_MS, max_records=self._settings.land_max_rows
@@ -185,17 +203,6 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             await asyncio.sleep(_RETRY_S)
             return {}
         return found
-
-    def _keep_raw(self) -> None:
-        """Let records stay as aiokafka's compiled parser made them.
-
-        It copies each into a dataclass, which costs more than the parsing and adds only what
-        a batch knows already. Filtering of aborted transactions stays its own.
-        """
-        fetcher = self._consumer._fetcher  # noqa: SLF001 - there is no hook
-        for fetched in fetcher._records.values() if fetcher else ():  # noqa: SLF001 - as above
-            if found := getattr(fetched, "_partition_records", None):
-                found._consumer_record = _as_it_is  # noqa: SLF001 - as above
 
     def _feed(self, tp: TopicPartition, records: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
         if tp in self._lanes:
@@ -255,10 +262,6 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             if position < ends[tp]:
                 return False
         return True
-
-
-def _as_it_is(_: TopicPartition, record: Any) -> Any:  # noqa: ANN401 - aiokafka's compiled record
-    return record
 
 
 def run(settings: Settings, *, once: bool = False) -> None:

@@ -32,7 +32,7 @@ log = structlog.get_logger("siyu.land")
 T = TypeVar("T")
 _BACKOFF_MAX_S: Final = 3.0
 # A block of bigger bytes than this gains nothing and costs memory in two places.
-MAX_BLOCK_BYTES: Final = 16 * 1024 * 1024
+MAX_BLOCK_BYTES: Final = 32 * 1024 * 1024
 # Tokens are remembered for 100 000 inserts (see the migrations); a plan that stayed open for
 # longer than this is checked against the rows themselves before it is trusted to them.
 _TRUST_TOKEN_FOR_MS: Final = 3_600_000
