@@ -13,7 +13,7 @@ DAY_MS = 86_400_000
 NOON_MS = 1_767_240_000_000  # Thursday 2026-01-01, 12:00 in Shanghai
 
 
-def happened(user: str, event: str, days: float = 0, **fields: Any) -> bytes:  # noqa: ANN401 - any field of an event
+def happened(user: str, event: str, days: float = 0, /, **fields: Any) -> bytes:  # noqa: ANN401 - any field of an event
     """Return an event of a user, so many days after the first noon, without properties."""
     known: dict[str, Any] = {
         "user": f"user_id:{user}",
