@@ -79,6 +79,17 @@ NAMES = ("user_registered", "order_paid", "app_started", "cart_added", "content_
 ZONES = ("America/New_York", "Asia/Shanghai", "Europe/London")
 # The day that clocks in New York go forward lies in the story.
 LAST_MS = minutes(0) + 12 * DAY_MS
+# Two who are treated, one that the rule holds out and one that all do.
+USERS = tuple(
+    next(
+        user for user in (f"user_id:{i}{name}" for i in range(999))
+        if (make_share("holdout", "*global", user) < 1000) is world
+        and (make_share("holdout", "flow", user) < 2000) is ours
+    )
+    for name, world, ours in (
+        ("a", False, False), ("b", False, False), ("c", False, True), ("d", True, False)
+    )
+)  # fmt: skip
 QUIETED = {"flow", "away", "seq", "other"}
 
 
@@ -86,12 +97,12 @@ QUIETED = {"flow", "away", "seq", "other"}
 def happenings(draw: st.DrawFn) -> Event:
     one = event(
         draw(st.sampled_from(NAMES)),
-        draw(st.integers(0, 9 * 24) | st.sampled_from([60, 61])) * 60
-        + draw(st.sampled_from([0, 0, 7])),
+        # Dense around noon of some days, so that one thing meets another.
+        draw(st.integers(0, 6)) * 24 * 60 + draw(st.sampled_from([0, 7, 60, 90, 600, 720, 800])),
         sku=draw(st.sampled_from(["a", "b"])),
         amount=1,
     )
-    one.user = f"user_id:{draw(st.integers(0, 9))}"
+    one.user = draw(st.sampled_from(USERS))
     one.received_at_ms += draw(st.sampled_from([0, 0, 0, 90, 900])) * MINUTE_MS
     if draw(st.booleans()):
         one.context = {"timezone": draw(st.sampled_from(ZONES))}
@@ -106,7 +117,7 @@ def arranged(story: list[Event]) -> list[Event]:
     return log
 
 
-logs = st.lists(happenings(), max_size=40).map(arranged)
+logs = st.lists(happenings(), min_size=5, max_size=40).map(arranged)
 
 
 def play(
@@ -159,6 +170,16 @@ def test_no_two_entries_of_a_rule_are_inside_its_cooldown(log: list[Event]) -> N
             begun.setdefault(one.trigger, one.time_ms)
         times = sorted(begun.values())
         assert all(b - a >= 12 * HOUR_MS for a, b in pairwise(times))
+
+
+@settings(deadline=None)
+@given(logs)
+def test_no_two_touches_of_a_key_are_inside_its_cooldown(log: list[Event]) -> None:
+    skus = {one.message_id: one.properties["sku"] for one in log}
+    for effects in play(log).values():
+        for sku in ("a", "b"):
+            times = sorted(one.time_ms for one in sent(effects, "seq") if skus[one.trigger] == sku)
+            assert all(b - a >= 3 * HOUR_MS for a, b in pairwise(times))
 
 
 @settings(deadline=None)
