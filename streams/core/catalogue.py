@@ -27,7 +27,7 @@ from streams.core.compile import Getter, getter
 from streams.core.conditions import parse_ref
 from streams.core.imports import Imported, imported
 from streams.core.keyed import Decay, FirstLast, PerKey, TopK
-from streams.core.kinds import COUNT, SUM, Ever, Flag, Kind, Pick, Rolling
+from streams.core.kinds import COUNT, MAX_TEXT, SUM, Ever, Flag, Kind, Pick, Rolling
 from streams.core.stages import Rfm, Stage
 
 
@@ -93,7 +93,11 @@ def make_take(tag: EventTag, kind: Kind) -> Getter:
     def take(event: Event) -> object:
         return accept(value(event))
 
-    return take
+    def take_text(event: Event) -> object:
+        found = value(event)
+        return found if type(found) is str and len(found) <= MAX_TEXT else accept(found)
+
+    return take_text if isinstance(tag, FirstTag | LastTag | ChannelTag) else take
 
 
 def _aggregate(tag: AvgTag | MinTag | MaxTag) -> Kind:

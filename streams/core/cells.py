@@ -5,7 +5,7 @@ docs/decisions/state.md.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import Any, Final
 
@@ -14,9 +14,11 @@ import msgspec
 from schemas.errors import SiyuError
 
 Cell = list[Any]
+# The cells of a group in the order of its numbers; ``None`` where there is none yet.
+Row = list[Cell | None]
 NUMBER_BYTES: Final = 4
 _encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(list[list[Any]]).decode
+_decode = msgspec.msgpack.Decoder(list[list[Any] | None]).decode
 
 
 class StateUnreadable(SiyuError):
@@ -29,73 +31,63 @@ def number_of(tag: str) -> bytes:
 
 
 class Group:
-    """Numbers of tags that are written together: those that the same events move.
+    """Numbers of tags that are packed together: those that the same events move.
 
-    The groups that one state is written by share no number.
+    The groups that a state is written by share no number.
     """
 
     __slots__ = ("joined", "numbers")
 
-    def __init__(self, *numbers: bytes) -> None:
-        self.numbers, self.joined = numbers, b"".join(numbers)
+    def __init__(self, numbers: Iterable[bytes]) -> None:
+        self.numbers = tuple(numbers)
+        self.joined = b"".join(self.numbers)
 
 
 class Cells:
-    """Cells by tag number; those that were taken to be written are packed anew.
+    """The cells of a user, by groups; groups that were opened to be written are packed anew.
 
-    Packed: a list of the numbers and the cells of each group in turn, both as bytes. How
-    tags are grouped is for the writer to say: a reader finds a cell in any group, and what
-    it does not write stays where it is. What was written last stands last.
+    Packed: a map from the numbers of a group to its cells, both as bytes. How tags are
+    grouped is for the writer to say: a reader finds a cell in any group, and what it does
+    not write stays where and as it is.
     """
 
-    __slots__ = ("_dirty", "_held", "_open", "_packed")
+    __slots__ = ("_open", "_packed", "_written")
 
-    def __init__(self, packed: list[bytes] | None = None) -> None:
-        self._packed: list[bytes] = packed or []
-        self._held: dict[bytes, Cell | None] = {}
-        self._open: set[int] = set()
-        self._dirty: dict[Group, None] = {}
+    def __init__(self, packed: dict[bytes, bytes] | None = None) -> None:
+        self._packed: dict[bytes, bytes] = packed or {}
+        self._open: dict[Group, Row] = {}
+        self._written: dict[Group, None] = {}
 
-    def get(self, number: bytes) -> Cell | None:
-        """Return a cell to be read, ``None`` if there is none."""
-        held = self._held
-        return held[number] if number in held else self._find(number)
+    def read(self, group: Group) -> Row:
+        """Return the cells of a group; the caller does not change them."""
+        if group in self._open:
+            return self._open[group]
+        packed = self._packed.get(group.joined)
+        row = self._gather(group) if packed is None else _row(group.joined, packed)
+        self._open[group] = row
+        return row
 
-    def take(self, number: bytes, group: Group) -> Cell | None:
-        """Return a cell that the caller changes."""
-        held = self._held
-        self._dirty[group] = None
-        return held[number] if number in held else self._find(number)
+    def write(self, group: Group) -> Row:
+        """Return the cells of a group, which the caller changes or sets."""
+        self._written[group] = None
+        return self._open[group] if group in self._open else self.read(group)
 
-    def put(self, number: bytes, cell: Cell, group: Group) -> None:
-        """Set a cell, in place of the one that is there."""
-        self._dirty[group] = None
-        if number not in self._held:
-            self._find(number)
-        self._held[number] = cell
-
-    def packed(self) -> list[bytes]:
-        """Return the groups: those that nobody wrote as they came, then the written ones."""
-        if not self._dirty:
-            return self._packed
-        held, find, made = self._held, self._find, list[bytes]()
-        for group in self._dirty:
-            cells = [held[one] if one in held else find(one) for one in group.numbers]
-            joined = group.joined
-            if None in cells:
-                there = zip(group.numbers, cells, strict=True)
-                joined = b"".join([one for one, cell in there if cell is not None])
-                cells = [cell for cell in cells if cell is not None]
-            if joined:
-                made.append(joined)
-                made.append(_encode(cells))
-        return self._left() + made
+    def packed(self) -> dict[bytes, bytes]:
+        """Return all groups packed; those that nobody wrote are as they came."""
+        packed = self._packed
+        if self._written:
+            packed = packed.copy()
+            for group in self._written:
+                if group.joined not in packed:
+                    _drop(packed, set(group.numbers))
+                packed[group.joined] = _encode(self._open[group])
+        return packed
 
     def items(self) -> Iterator[tuple[bytes, Cell]]:
         """Yield the number and the content of each cell, also of those that nobody knows."""
-        packed = self.packed()
-        for at in range(0, len(packed), 2):
-            yield from zip(_split(packed[at]), _cells(packed[at], packed[at + 1]), strict=True)
+        for numbers, packed in self.packed().items():
+            row = _row(numbers, packed)
+            yield from ((n, cell) for n, cell in zip(_split(numbers), row, strict=True) if cell)
 
     def __len__(self) -> int:
         return sum(1 for _ in self.items())
@@ -108,47 +100,38 @@ class Cells:
     def __repr__(self) -> str:
         return f"Cells({ {number.hex(): cell for number, cell in self.items()} })"
 
-    def _find(self, number: bytes) -> Cell | None:
-        packed, held = self._packed, self._held
-        # From the end: what was written lately is written again.
-        for at in range(len(packed) - 2, -1, -2):
-            numbers = packed[at]
-            if number in numbers and number in (ones := _split(numbers)):
-                self._open.add(at)
-                held.update(zip(ones, _cells(numbers, packed[at + 1]), strict=True))
-                return held[number]
-        held[number] = None
-        return None
-
-    def _left(self) -> list[bytes]:
-        """Return the groups without the cells that are written anew."""
-        packed, left, moved = self._packed, list[bytes](), set[bytes]()
-        whole = {group.joined for group in self._dirty}
-        for at in range(0, len(packed), 2):
-            numbers, cells = packed[at], packed[at + 1]
-            if at in self._open:
-                if numbers in whole:
-                    continue
-                moved = moved or {one for group in self._dirty for one in group.numbers}
-                ones = [one for one in _split(numbers) if one not in moved]
-                if not ones:
-                    continue
-                numbers = b"".join(ones)
-                if len(numbers) < len(packed[at]):
-                    cells = _encode([self._held[one] for one in ones])
-            left.append(numbers)
-            left.append(cells)
-        return left
+    def _gather(self, group: Group) -> Row:
+        """Return the cells of a group that is packed otherwise: new, or of another rulebook."""
+        if not self._packed:
+            return [None] * len(group.numbers)
+        found: dict[bytes, Cell | None] = {}
+        for numbers, packed in self._packed.items():
+            ones = _split(numbers)
+            if any(number in ones for number in group.numbers):
+                found |= zip(ones, _row(numbers, packed), strict=True)
+        return [found.get(number) for number in group.numbers]
 
 
-def _cells(numbers: bytes, packed: bytes) -> list[Cell]:
+def _drop(packed: dict[bytes, bytes], gone: set[bytes]) -> None:
+    """Take cells out of the groups that they were packed in."""
+    for numbers in list(packed):
+        ones = _split(numbers)
+        if gone.isdisjoint(ones):
+            continue
+        row = zip(ones, _row(numbers, packed.pop(numbers)), strict=True)
+        left = {number: cell for number, cell in row if number not in gone and cell is not None}
+        if left:
+            packed[b"".join(left)] = _encode(list(left.values()))
+
+
+def _row(numbers: bytes, packed: bytes) -> Row:
     try:
-        cells = _decode(packed)
+        row = _decode(packed)
     except msgspec.MsgspecError as broken:
         raise StateUnreadable(f"cells {numbers.hex()} of a packed state: {broken}") from broken
-    if len(cells) * NUMBER_BYTES != len(numbers):
-        raise StateUnreadable(f"cells {numbers.hex()} of a packed state: there are {len(cells)}")
-    return cells
+    if len(row) * NUMBER_BYTES != len(numbers):
+        raise StateUnreadable(f"cells {numbers.hex()} of a packed state: there are {len(row)}")
+    return row
 
 
 @lru_cache(maxsize=4096)

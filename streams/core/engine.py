@@ -7,7 +7,7 @@ are for the caller to skip. Times are epoch ms.
 A value read by a rule is right at the decision's time: the event's, or the due of a wait.
 What time alone moves is written as a change by a timer when a flag or an emptied window
 expires or a stage is reached, and for a window that only shrinks or a score that only fades
-at the tag's next event or expiry. A tag made of others is written along with them.
+at the tag's next event or at the end of it. A tag made of others is written along with them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,11 +17,13 @@ from schemas.events import Event
 from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
 from schemas.touches import TagChange
 from streams.core.catalogue import make_take
+from streams.core.cells import Cell
+from streams.core.restore import replaced
 from streams.core.rulebook import Rulebook
 from streams.core.rules import Effects
 from streams.core.ruleset import ANY, RuleSet, where_of
 from streams.core.state import LATE_MS, State, event_time_ms, pack, unpack
-from streams.core.tags import Arm, LiveExpr, LiveTag, Moves, by_time, in_order, set_groups
+from streams.core.tags import Arm, LiveExpr, LiveTag, Plan, by_time, in_order, set_groups
 from streams.core.triggers import Trigger
 
 T = TypeVar("T")
@@ -51,11 +53,10 @@ class Engine:
             if not isinstance(tag, ExprTag)
             for name, arm in self._arms(tag)
         ]
-        self._arms_by_event = _index(arms)
-        self._exprs_by_event = {
-            name: self._moved(arms) for name, arms in self._arms_by_event.items()
-        }
         set_groups(self._tags.values(), [(name, arm.tag) for name, arm in arms])
+        by_event = _index(arms)
+        self._plans = {name: Plan(some, self._moved(some)) for name, some in by_event.items()}
+        self._any_plan = self._plans[ANY]
         self._triggers_by_event = _index(self._rules.triggers)
         self._hears_tags = self._rules.hears_tags()
 
@@ -78,14 +79,8 @@ class Engine:
         if event.identities:
             state.identities.update(event.identities)
         name = event.event
-        moves = Moves(event, at_ms, effects.tag_changes)
-        for arm in self._arms_by_event.get(name, self._arms_by_event[ANY]):
-            arm.fold(state, event, at_ms, clock_ms, moves)
-        for expr in self._exprs_by_event.get(name, self._exprs_by_event[ANY]):
-            if not expr.reads.isdisjoint(moves.tags):
-                before, after = expr.move(state, clock_ms, touched=True)
-                if before != after:
-                    moves.add(expr, before, after)
+        plan = self._plans.get(name, self._any_plan)
+        plan.fold(state, event, at_ms, clock_ms, effects.tag_changes)
         triggers: Sequence[Trigger] = self._triggers_by_event.get(
             name, self._triggers_by_event[ANY]
         )
@@ -114,6 +109,22 @@ class Engine:
         self._rules.changed(state, user, changes, now_ms, effects)
         return effects
 
+    def replace(self, state: State, event: Event, tag: str, cell: Cell | None) -> Effects:
+        """Put a rebuilt cell in the place of a tag's own; made tags follow, rules do not hear."""
+        effects = Effects()
+        state.latest_ms = max(state.latest_ms, event_time_ms(event))
+        if state.expiry_ms and state.expiry_ms <= state.latest_ms:
+            self._expire(state, event.user, state.latest_ms, effects)
+        live = self._tags[tag]
+        if isinstance(live, LiveTag):
+            effects.tag_changes += replaced(live, self._exprs, state, event, cell)
+        return effects
+
+    def cell(self, state: State, tag: str) -> Cell | None:
+        """Return what a user holds of a tag of events."""
+        live = self._tags[tag]
+        return live.cell(state) if isinstance(live, LiveTag) else None
+
     def next_timer_ms(self, state: State) -> int | None:
         """Return when ``on_timers`` has something to do next, if ever."""
         next_ms = self._rules.next_ms(state)
@@ -135,17 +146,20 @@ class Engine:
 
     def _expire(self, state: State, user: str, now_ms: int, effects: Effects) -> None:
         next_ms, first = 0, len(effects.tag_changes)
+        cells = state.tags
         for tag in self._timed:
-            cell = tag.cell(state)
-            if cell is None:
+            cell = cells.read(tag.group)[tag.index]
+            if cell is None or cell[0] != tag.code:
                 continue
-            effects.tag_changes += tag.expire(state, user, now_ms)
             expiry_ms = tag.kind.expiry_ms(cell)
+            if expiry_ms and expiry_ms <= now_ms:
+                effects.tag_changes += tag.expire(state, user, now_ms)
+                expiry_ms = tag.kind.expiry_ms(cell)
             if expiry_ms and (not next_ms or expiry_ms < next_ms):
                 next_ms = expiry_ms
         state.expiry_ms = next_ms
         times = [change.time_ms for change in effects.tag_changes[first:]]
-        for expr in self._exprs:
+        for expr in self._exprs if times else ():
             before, after = expr.move(state, now_ms)
             if before != after:
                 time_ms = max(times, default=now_ms)

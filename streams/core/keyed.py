@@ -13,7 +13,7 @@ from typing import Any, Final, cast
 
 from streams.core.aggregates import key_text
 from streams.core.cells import Cell
-from streams.core.kinds import Lasting, Value, better, plain, scaled, unscaled
+from streams.core.kinds import UNMOVED, Lasting, Value, better, plain, scaled, unscaled
 from streams.core.windows import bounded
 
 KEEP: Final = 20
@@ -162,21 +162,28 @@ class TopK(Lasting):
     def fold(
         self, cell: Cell, at_ms: int, clock_ms: int, value: tuple[str, int]
     ) -> tuple[Value, Value]:
-        keys = self._keys(cell, clock_ms)
-        before, (key, amount) = self._shown(cell), value
-        period = at_ms // self._half_life_ms if self._half_life_ms else 0
+        keys, (key, amount) = self._keys(cell, clock_ms), value
+        period, rest_ms = divmod(at_ms, self._half_life_ms) if self._half_life_ms else (0, 0)
         if not keys:
             cell[2] = period
         period -= cell[2]
+        # Within one newest period only this value's weight moves: it or none comes forward.
+        near = cell[4] and cell[3] - KEEP <= period <= cell[3]
+        first = near and key == next(iter(keys))
+        before = None if first else self._shown(cell)
+        grown = round(amount * 2 ** (rest_ms / self._half_life_ms)) if rest_ms else amount
         periods = keys.get(key)
         if periods is None:
-            periods = keys[key] = {}
-        place(periods, cell[2], at_ms, amount, self._half_life_ms)
-        # Within one newest period only this value's weight moved: it or none comes forward.
-        near = cell[3] - KEEP <= period <= cell[3] and len(keys) <= self._most
-        if not near or before is None or self._few(before, key, len(keys)):
+            keys[key] = {period: grown}
+        else:
+            periods[period] = bounded(periods.get(period, 0) + grown)
+        if first:
+            return UNMOVED
+        if not near or before is None or len(keys) > self._most:
             return before, self._rank(cell)
-        return before, before if before[0] == key else self._raise(cell, key, before)
+        if len(before) < self._k and len(keys) - len(before) != (key not in before):
+            return before, self._rank(cell)  # the tag's k is greater than it was
+        return before, self._raise(cell, key, before)
 
     def read(self, cell: Cell, at_ms: int) -> Value:
         return self._shown(cell)
@@ -192,10 +199,6 @@ class TopK(Lasting):
 
     def _shown(self, cell: Cell) -> list[str] | None:
         return list(islice(cell[5], min(cell[4], self._k))) if cell[4] else None
-
-    def _few(self, before: list[str], key: str, held: int) -> bool:
-        """Say whether there are others to show: the tag's k is greater than it was."""
-        return len(before) < self._k and held - len(before) != (key not in before)
 
     def _raise(self, cell: Cell, key: str, before: list[str]) -> list[str]:
         """Move a value before those that it outweighs now; of the shown ones, none fell out."""
@@ -303,6 +306,9 @@ class FirstLast(Lasting):
         return plain(raw)
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: Value) -> tuple[Value, Value]:
+        if type(value) is str and value == cell[4] and at_ms > cell[1] + cell[3]:
+            cell[3] = at_ms - cell[1]
+            return UNMOVED
         before = self.read(cell, at_ms)
         return before, self.read(cell, at_ms) if self._take(cell, at_ms, value) else before
 

@@ -24,6 +24,7 @@ SCALE: Final = 10_000
 MAX_AMOUNT: Final = 10**12
 MAX_TEXT: Final = 256
 _MAX_INT: Final = 2**63 - 1
+UNMOVED: Final = (None, None)
 _rank = msgspec.json.Encoder().encode
 
 
@@ -40,7 +41,10 @@ class Kind(Protocol):
         """Return what to fold of an event's value; ``None`` if it has none."""
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: Any) -> tuple[Value, Value]:  # noqa: ANN401 - what accept made
-        """Take a value in; return what was shown before and what is to be shown now."""
+        """Take a value in; return what was shown before and what is to be shown now.
+
+        The two are ``UNMOVED`` or otherwise equal if nothing shown has moved.
+        """
 
     def read(self, cell: Cell, at_ms: int) -> Value:
         """Return the value at a time."""
@@ -156,7 +160,7 @@ class Pick(Lasting):
         if time_ms is None or better(at_ms, value, time_ms, before, latest=self._latest):
             cell[1], cell[2] = at_ms, value
             return before, value
-        return before, before
+        return UNMOVED
 
     def read(self, cell: Cell, at_ms: int) -> Value:
         value: Value = cell[2]

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from schemas.tags import Age, RfmTag, StageTag
 from streams.core.cells import Cell
-from streams.core.kinds import SCALE, Value, scaled
+from streams.core.kinds import SCALE, UNMOVED, Value, scaled
 from streams.core.windows import bounded
 
 # Recency, frequency, money: high or not. The eight names that shops' operators use.
@@ -36,14 +36,10 @@ class Stepped:
     empty: Value = None
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
-        before = self.show(cell[1])
         self.take(cell, at_ms, value)
-        held = self.held(cell, clock_ms)
-        if held == cell[1]:
-            cell[3] = clock_ms - cell[2]
-            return before, before
-        cell[1], cell[3] = held, clock_ms - cell[2]
-        return before, self.show(held)
+        before, after = cell[1], self.held(cell, clock_ms)
+        cell[1], cell[3] = after, clock_ms - cell[2]
+        return UNMOVED if before == after else (self.show(before), self.show(after))
 
     def read(self, cell: Cell, at_ms: int) -> Value:
         return self.show(self.held(cell, at_ms)) if cell[2] else None

@@ -134,7 +134,9 @@ class State(msgspec.Struct, array_like=True):
         return held
 
 
-def _cells(_type: type, packed: list[bytes]) -> Cells:
+def _cells(_type: type, packed: dict[bytes, bytes]) -> Cells:
+    if type(packed) is not dict:
+        raise TypeError("cells are a map of groups")
     return Cells(packed)
 
 

@@ -33,19 +33,19 @@ class SameNumber(SiyuError):
 
 
 class LiveTag:
-    """One tag of the rulebook at work on states; ``group`` is written together with it."""
+    """One tag of the rulebook at work on states: the cell of ``index`` in its ``group``."""
 
     def __init__(self, tag: EventTag) -> None:
         self.id, self.kind = tag.id, make_kind(tag)
         self.number, self.code = number_of(tag.id), self.kind.code
-        self.hex, self.group = self.number.hex(), Group(self.number)
+        self.hex, self.group, self.index = self.number.hex(), Group([self.number]), 0
         # Time alone does not move a lasting kind; of the others this bounds when.
         self.lasting = isinstance(self.kind, Lasting)
         self.bound_ms: Bound | None = None if self.lasting else _bound(self.kind)
 
     def cell(self, state: State) -> Cell | None:
         """Return what the user holds of this tag; another kind's cell does not count."""
-        cell = state.tags.get(self.number)
+        cell = state.tags.read(self.group)[self.index]
         return cell if cell is not None and cell[0] == self.code else None
 
     def read(self, state: State, at_ms: int) -> Value:
@@ -60,19 +60,19 @@ class LiveTag:
             before, after, time_ms = self.kind.expire(cell, now_ms)
             if before == after:
                 return
-            state.tags.put(self.number, cell, self.group)
+            state.tags.write(self.group)
             yield by_time(user, self, before, after, time_ms)
 
 
 class LiveExpr:
-    """One tag that is made of others; its cell, ``["=", shown]``, is what was last written."""
+    """One tag that is made of others; its cell, ``[code, shown]``, is what was last written."""
 
     code = ord("=")
 
     def __init__(self, tag: ExprTag) -> None:
         self.id, self._make = tag.id, make_expr(tag)
         self.number = number_of(tag.id)
-        self.hex, self.group = self.number.hex(), Group(self.number)
+        self.hex, self.group, self.index = self.number.hex(), Group([self.number]), 0
         self.reads = frozenset(ref.path[0] for ref in expr_refs(tag, ()))
         self._inputs: dict[str, LiveTag | LiveExpr] = {}
 
@@ -98,11 +98,11 @@ class LiveExpr:
 
     def move(self, state: State, at_ms: int, *, touched: bool = False) -> tuple[Value, Value]:
         """Make the value anew at a time; return what was written and what is to be."""
-        cell = state.tags.get(self.number)
+        cell = state.tags.read(self.group)[self.index]
         before = cell[1] if cell is not None and cell[0] == self.code else None
         after = self._made(state, at_ms) if touched else self.read(state, at_ms)
         if before != after:
-            state.tags.put(self.number, [self.code, after], self.group)
+            state.tags.write(self.group)[self.index] = [self.code, after]
         return before, after
 
     def _made(self, state: State, at_ms: int) -> Value:
@@ -141,9 +141,9 @@ def set_groups(tags: Iterable[LiveTag | LiveExpr], arms: Iterable[tuple[str, Liv
             raise SameNumber(one.id, other)
         groups.setdefault(_moved_by(one, events), []).append(one)
     for ones in groups.values():
-        group = Group(*(one.number for one in ones))
-        for one in ones:
-            one.group = group
+        group = Group(one.number for one in ones)
+        for index, one in enumerate(ones):
+            one.group, one.index = group, index
 
 
 def _moved_by(tag: LiveTag | LiveExpr, events: dict[str, set[str]]) -> tuple[str, ...]:
@@ -162,33 +162,6 @@ def by_time(
     )  # fmt: skip
 
 
-class Moves:
-    """What one event moves: the tags, and the records of it."""
-
-    __slots__ = ("_at_ms", "_cause", "_changes", "_event", "tags")
-
-    def __init__(self, event: Event, at_ms: int, changes: list[TagChange]) -> None:
-        self._event, self._at_ms, self._changes, self._cause = event, at_ms, changes, ""
-        self.tags: set[str] = set()
-
-    def add(self, tag: LiveTag | LiveExpr, before: Value, after: Value) -> None:
-        """Record that a tag was moved."""
-        event = self._event
-        # Once for all changes of an event: 96 bits of the cause, then 32 of the tag.
-        if not self._cause:
-            self._cause = _cause(event.user, event.message_id)
-        change = TagChange(
-            change_id=self._cause + tag.hex, user=event.user, tag=tag.id,
-            before=before, after=after, time_ms=self._at_ms, message_id=event.message_id,
-        )  # fmt: skip
-        self._changes.append(change)
-        self.tags.add(tag.id)
-
-
-def _cause(user: str, cause: str) -> str:
-    return blake2b(f"{user}\x1f{cause}".encode(), digest_size=12).hexdigest()
-
-
 @dataclass(frozen=True, slots=True)
 class Arm:
     """One way into a tag: of events that pass ``where``, what ``take`` finds in them."""
@@ -197,23 +170,75 @@ class Arm:
     where: Predicate | None
     take: Getter
 
-    def fold(self, state: State, event: Event, at_ms: int, clock_ms: int, moves: Moves) -> None:
-        """Fold an event into the tag."""
-        if self.where is not None and not self.where(event):
-            return
-        value = self.take(event)
-        if value is None:
-            return
-        tag, cells = self.tag, state.tags
-        cell = cells.take(tag.number, tag.group)
-        if cell is None or cell[0] != tag.code:
-            cell = tag.kind.new()
-            cells.put(tag.number, cell, tag.group)
-            moves.tags.add(tag.id)
-        before, after = tag.kind.fold(cell, at_ms, clock_ms, value)
-        if tag.bound_ms is not None:
-            bound_ms = tag.bound_ms(cell, at_ms, clock_ms)
-            if bound_ms and (bound_ms < state.expiry_ms or not state.expiry_ms):
-                state.expiry_ms = bound_ms
-        if before != after:
-            moves.add(tag, before, after)
+
+class Plan:
+    """What an event of one name moves: arms, and the exprs that read what those move."""
+
+    def __init__(self, arms: Iterable[Arm], exprs: Iterable[LiveExpr]) -> None:
+        self._exprs = tuple(exprs)
+        self._steps = tuple(
+            (arm.where, arm.take, arm.tag.group, arm.tag.index, arm.tag, arm.tag.code,
+             arm.tag.kind.fold, arm.tag.bound_ms)
+            for arm in arms
+        )  # fmt: skip
+
+    def fold(
+        self, state: State, event: Event, at_ms: int, clock_ms: int, changes: list[TagChange]
+    ) -> None:
+        """Fold an event into all tags that it moves; add the changes.
+
+        The hot path: a step is unpacked once, and nothing is called that can be avoided.
+        """
+        cells, moved, cause, opened = state.tags, list[str](), "", None
+        for where, take, group, index, tag, code, fold, bound in self._steps:
+            if where is not None and not where(event):
+                continue
+            value = take(event)
+            if value is None:
+                continue
+            if group is not opened:
+                row, opened = cells.write(group), group
+            cell = row[index]
+            if cell is None or cell[0] != code:
+                cell = row[index] = tag.kind.new()
+                moved.append(tag.id)
+            before, after = fold(cell, at_ms, clock_ms, value)
+            if bound is not None:
+                bound_ms = bound(cell, at_ms, clock_ms)
+                if bound_ms and (bound_ms < state.expiry_ms or not state.expiry_ms):
+                    state.expiry_ms = bound_ms
+            if before is not after and before != after:
+                cause = cause or _cause(event.user, event.message_id)
+                changes.append(
+                    TagChange(
+                        change_id=cause + tag.hex, user=event.user, tag=tag.id, before=before,
+                        after=after, time_ms=at_ms, message_id=event.message_id,
+                    )
+                )  # fmt: skip
+                moved.append(tag.id)
+        if self._exprs and moved:
+            self._follow(state, event, at_ms, clock_ms, changes, set(moved))
+
+    def _follow(
+        self, state: State, event: Event, at_ms: int, clock_ms: int,
+        changes: list[TagChange], moved: set[str],
+    ) -> None:  # fmt: skip
+        """Make the exprs anew that read what was moved."""
+        for expr in self._exprs:
+            if expr.reads.isdisjoint(moved):
+                continue
+            before, after = expr.move(state, clock_ms, touched=True)
+            if before != after:
+                cause = _cause(event.user, event.message_id)
+                changes.append(
+                    TagChange(
+                        change_id=cause + expr.hex, user=event.user, tag=expr.id, before=before,
+                        after=after, time_ms=at_ms, message_id=event.message_id,
+                    )
+                )  # fmt: skip
+                moved.add(expr.id)
+
+
+def _cause(user: str, cause: str) -> str:
+    """Return 96 bits of what moved tags: with the 32 of a tag they are the id of its change."""
+    return blake2b(f"{user}\x1f{cause}".encode(), digest_size=12).hexdigest()

@@ -28,7 +28,8 @@ def bounded(total: int) -> int:
 
 def added(one: int, two: int) -> int:
     """Return the sum of two amounts, cut to what can be packed."""
-    return bounded(one + two)
+    total = one + two
+    return total if -MAX_TOTAL < total < MAX_TOTAL else bounded(total)
 
 
 class Window:
@@ -53,7 +54,8 @@ class Window:
         Say whether that is all that moved since the last addition: then the total at the
         clock is the one before, joined with the amount.
         """
-        tiles, tile_ms = self._tiles(cell), self.tile_ms
+        tile_ms = self.tile_ms
+        tiles = cell[4] if cell[1] == tile_ms else self._tiles(cell)
         here = at_ms // tile_ms
         tile = here - cell[3]
         if tile in tiles:

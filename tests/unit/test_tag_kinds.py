@@ -56,8 +56,12 @@ def test_a_score_halves_in_its_half_life_and_is_gone_in_the_end() -> None:
     feed(running, state, [event("app_started", m) for m in (0, 60)])
     reads = [running.read_tag(state, "heat", minutes(m)) for m in (60, 120, 180)]
     assert reads == [1.5, 0.75, 0.375]
+    first_ms = running.next_timer_ms(state)
+    assert first_ms is not None
+    # That of the first event alone: since then there was another.
+    assert not running.on_timers(state, USER, first_ms).tag_changes
     due_ms = running.next_timer_ms(state)
-    assert due_ms is not None
+    assert due_ms == first_ms + HOUR_MS
     (change,) = running.on_timers(state, USER, due_ms).tag_changes
     assert (change.before, change.after, change.time_ms) == (1.5, 0, due_ms)
 
