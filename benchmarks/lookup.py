@@ -47,9 +47,13 @@ def run(*, users: int, requests: int, rounds: int, quiet: bool) -> dict[str, Any
         ensure_topics(broker.settings)
         _fill(broker, progress, users)
         with _worker(broker.settings) as process:
-            runs = asyncio.run(
-                _measure(broker, progress, process, users=users, requests=requests, rounds=rounds)
+            measured = _measure(
+                broker, progress, process, users=users, requests=requests, rounds=rounds
             )
+            try:
+                runs = asyncio.run(measured)
+            except aiohttp.ClientError as problem:
+                raise PartMissing("worker", repr(problem), remedy=_last_of_log()) from problem
         costs = {name: cost_us(**told, rounds=rounds) for name, told in _ENGAGE.items()}
     return _answer(runs, costs, rounds, users=users, requests=requests)
 
@@ -200,6 +204,11 @@ def _own_home() -> Iterator[None]:
         else:
             os.environ["SIYU_HOME"] = before
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _last_of_log() -> str:
+    log = (Path(os.environ["SIYU_HOME"]) / "worker.log").read_text("utf-8")
+    return "its log ends: " + log[-2000:]
 
 
 def _rss_bytes(pid: int) -> int:

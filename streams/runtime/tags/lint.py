@@ -6,6 +6,7 @@ from typing import Literal
 
 from schemas.errors import ConfigInvalid
 from schemas.plan import Plan
+from schemas.segments import PREFIX
 from schemas.tags import ValueTierTag, layer_of
 from streams.core.engine import Engine
 from streams.core.rulebook import TEST_SUFFIX, Rulebook, load_rulebook, tag_version
@@ -79,7 +80,8 @@ def _places(folder: Path) -> dict[str, tuple[str, int | None]]:
         if file.name.endswith(TEST_SUFFIX):
             continue
         located = read_yaml(file)
-        tags = located.data.get("tags") if isinstance(located.data, dict) else None
-        for i, tag in enumerate(tags or []):
-            places[tag["id"]] = (str(file), located.line(("tags", i)))
+        data = located.data if isinstance(located.data, dict) else {}
+        for part, prefix in (("tags", ""), ("segments", PREFIX)):
+            for i, one in enumerate(data.get(part) or []):
+                places[prefix + one["id"]] = (str(file), located.line((part, i)))
     return places
