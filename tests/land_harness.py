@@ -254,6 +254,18 @@ class Bench:
 
 
 @contextmanager
+def own_stack(home: Path) -> Iterator[local_stack.StackInfo]:
+    """Run a broker and a ClickHouse of one test alone, with no topics or tables."""
+    with _home(home):
+        info = local_stack.up()
+    try:
+        yield info
+    finally:
+        with _home(home):
+            local_stack.down()
+
+
+@contextmanager
 def bench(home: Path) -> Iterator[Bench]:
     """Yield a bench on an own stack with the landed topics made and the tables migrated."""
     with _home(home):

@@ -57,20 +57,27 @@ def siyu(env: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str
 @contextmanager
 def worker(env: Mapping[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Run a worker until the end of the ``with``."""
+    with process(env, log, "worker") as running:
+        yield running
+
+
+@contextmanager
+def process(env: Mapping[str, str], log: Path, *words: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command of the command line until the end of the ``with``."""
     with log.open("ab") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "streams.runtime.cli", "worker"],
+        running = subprocess.Popen(
+            [sys.executable, "-m", "streams.runtime.cli", *words],
             cwd=ROOT, env=dict(env), stderr=stderr, stdout=stderr,
         )  # fmt: skip
     try:
-        yield process
+        yield running
     finally:
-        process.terminate()
+        running.terminate()
         try:
-            process.wait(30)
+            running.wait(30)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            running.kill()
+            running.wait()
 
 
 class Feed:

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 
 import msgspec
 
-from schemas.tags import EventTag
+from schemas.tags import BACKFILLED, EventTag
 from sinks.clickhouse.client import as_missing, connect
 from sinks.clickhouse.tag_sql import recompute
 
@@ -70,8 +70,10 @@ class TagAudit:
         self._ask(_MAKE_EVENTS)
 
     def extent(self) -> tuple[int, int]:
-        """Return how many events were taken, and the time of the latest, epoch ms."""
-        ((count, latest_ms),) = self._ask("SELECT count(), max(t) FROM audit_events")
+        """Return how many events were taken, rebuildings aside, and the time of the latest."""
+        ((count, latest_ms),) = self._ask(
+            f"SELECT count(), max(t) FROM audit_events WHERE event != '{BACKFILLED}'"  # noqa: S608 - a constant
+        )
         return count, latest_ms
 
     def passed_over(self, committed: dict[int, int]) -> dict[str, int]:

@@ -71,6 +71,9 @@ async def audit_tags(
         events, latest_ms = sql.extent()
         at_ms = latest_ms if at_ms is None else at_ms
         findings: list[dict[str, Any]] = []
+        if not events:
+            # Else an audit of a worker that never ran would find nothing wrong.
+            findings.append({"check": "nothing_to_compare", "users": len(sample)})
         if lost := sql.passed_over(live.worker):
             findings.append({
                 "check": "events_not_in_state", "users": len(lost), "events": sum(lost.values()),

@@ -124,10 +124,10 @@ class Backfill:
                 )
             )
             sent += 1
+            crash_point("backfill.sending")
             if len(acks) == _FLUSH:
                 await _acked(acks, ends)
                 told(sent)
-                crash_point("backfill.sent")
         await _acked(acks, ends)
         done.users += sent
         return ends
