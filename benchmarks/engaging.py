@@ -57,6 +57,8 @@ class _Lane:
 
     partition = 0
 
+    watermark_ms = 0
+
     def __init__(self) -> None:
         self._states: dict[bytes, tuple[bytes, int]] = {}
         self.bytes_out = 0

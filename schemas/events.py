@@ -49,5 +49,15 @@ class Event(msgspec.Struct, rename="camel", kw_only=True):
     raw_offset: int = -1
 
 
+class LoggedEvent(Event, array_like=True, kw_only=True):
+    """An event as it is read back from its log, its fields by place, with its offset.
+
+    ``clock_ms`` is the newest arrival of the partition up to it; 0 if it was not asked for.
+    """
+
+    offset: int = -1
+    clock_ms: int = 0
+
+
 encode_event = msgspec.json.Encoder().encode
 decode_event = msgspec.json.Decoder(Event).decode

@@ -14,15 +14,10 @@ from typing import Any, Final
 import msgspec
 from clickhouse_driver import Client
 
-from schemas.events import Event
+from schemas.events import Event, LoggedEvent
 from sinks.clickhouse.client import as_missing, connect
 
-
-class _Logged(Event, array_like=True):
-    """An event as the query writes it: its fields by place."""
-
-
-decode_events = msgspec.json.Decoder(list[_Logged]).decode
+decode_events = msgspec.json.Decoder(list[LoggedEvent]).decode
 _MS: Final = "toUnixTimestamp64Milli"
 # By the order of the contract's fields; what a producer did not send is null, not empty.
 _FIELDS: Final = {
@@ -35,7 +30,7 @@ _FIELDS: Final = {
     "account": "toJSONString(account::String)",
     "timestamp_ms": f"toString({_MS}(timestamp))",
     "received_at_ms": f"toString({_MS}(received_at))",
-    # No rule can read these two, nor the last ones, which are left out.
+    # No rule can read these two.
     "original_timestamp_ms": "'null'",
     "sent_at_ms": "'null'",
     "user_id": "if(user_id = '', 'null', toJSONString(user_id))",
@@ -45,7 +40,20 @@ _FIELDS: Final = {
     "properties": "properties",
     "traits": "traits",
     "marks": "if(empty(marks), '[]', toJSONString(marks))",
+    "raw_partition": "'-1'",
+    # Asked for only of what no door lets in: a tag that was rebuilt from history.
+    "raw_offset": "if(event = 'tag_backfilled', toString(raw_offset), '-1')",
+    "offset": "toString(_offset)",
+    "clock_ms": "toString(clock)",
 }
+# The partition's time at each event: needs all events of it in order, whoever's they are.
+_CLOCKED: Final = """(
+    SELECT *, toUnixTimestamp64Milli(max(received_at) OVER (
+        PARTITION BY _partition ORDER BY _offset
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)) AS clock
+    FROM events
+)"""
+_UNCLOCKED: Final = "(SELECT *, 0 AS clock FROM events)"
 _SETTINGS: Final = {"strings_as_bytes": True, "server_side_params": True}
 
 
@@ -62,12 +70,14 @@ class Extent:
 class History:
     """Events that arrived before ``until_ms``; serves one thread.
 
+    ``clocked`` tells the partition's time at each event, for the price of sorting all of them.
     Raises ``PartMissing`` where ClickHouse does not answer or has no tables.
     """
 
-    def __init__(self, url: str, until_ms: int, *, threads: int = 0) -> None:
+    def __init__(self, url: str, until_ms: int, *, threads: int = 0, clocked: bool = False) -> None:
         self._url, self._until_ms = url, until_ms
         self._settings = _SETTINGS | ({"max_threads": threads} if threads else {})
+        self._events = _CLOCKED if clocked else _UNCLOCKED
         self._row = "concat('[', " + ", ',', ".join(_FIELDS.values()) + ", ']')"
 
     def extent(self) -> Extent:
@@ -96,7 +106,7 @@ class History:
             SELECT user, concat('[', arrayStringConcat(arrayMap(x -> x.3,
                 arraySort(x -> (x.1, x.2), groupArray((_partition, _offset, row)))), ','), ']')
             FROM (
-                SELECT user, _partition, _offset, {self._row} AS row FROM events
+                SELECT user, _partition, _offset, {self._row} AS row FROM {self._events}
                 WHERE {where} AND received_at < fromUnixTimestamp64Milli({{until:Int64}})
             )
             GROUP BY user

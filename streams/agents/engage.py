@@ -52,13 +52,13 @@ class Engage:
         """Apply a batch; if an event makes the engine raise, that event alone is rejected."""
         users: dict[bytes, _Loaded] = {}
         effects: list[tuple[bytes, Effects]] = []
-        newest_ms = 0
+        newest_ms = lane.watermark_ms
         self._turn_to(lane.partition)
         try:
             for record in batch.records:
                 event = decode_event(record.value or b"")
                 newest_ms = max(newest_ms, event.received_at_ms)
-                self._apply(lane, users, effects, record, event)
+                self._apply(lane, users, effects, record, event, newest_ms)
         except Exception:  # found again, record by record, below
             log.exception("batch failed, going record by record", partition=lane.partition)
             self._process_singly(lane, batch)
@@ -85,7 +85,8 @@ class Engage:
             body = record.value or b""
             try:
                 event = decode_event(body)
-                self._apply(lane, users, effects, record, event)
+                now_ms = max(lane.watermark_ms, event.received_at_ms)
+                self._apply(lane, users, effects, record, event, now_ms)
             except Exception as fault:  # noqa: BLE001 - kept with its bytes, its neighbours go on
                 reason = "undecodable" if isinstance(fault, msgspec.MsgspecError) else "fault"
                 reject = rejected(
@@ -100,16 +101,18 @@ class Engage:
                 )
                 continue
             self._write(lane, users, effects)
-            lane.advance(event.received_at_ms)
+            lane.advance(now_ms)
 
-    def _apply(
+    def _apply(  # noqa: PLR0917 - a hot path: keywords cost
         self,
         lane: Lane,
         users: dict[bytes, _Loaded],
         effects: list[tuple[bytes, Effects]],
         record: Record,
         event: Event,
+        now_ms: int,
     ) -> None:
+        """Apply an event at the lane's time, which decides what of the user's timers was before."""
         key = record.key or event.user.encode()
         loaded = users.get(key)
         if loaded is None:
@@ -118,8 +121,8 @@ class Engage:
         if record.offset <= loaded.offset:
             return
         due_ms = self.engine.next_timer_ms(loaded.state)
-        if due_ms is not None and due_ms <= event.received_at_ms:
-            fired = run_timers(self.engine, loaded.state, event.user, event.received_at_ms)
+        if due_ms is not None and due_ms <= now_ms:
+            fired = run_timers(self.engine, loaded.state, event.user, now_ms)
             effects.extend((key, one) for _, one in fired)
         if is_rebuilt(event):
             effects.append((key, restore(self.engine, loaded.state, event, loaded.offset)))

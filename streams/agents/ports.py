@@ -85,5 +85,9 @@ class Lane(Protocol):
     def emit_at_once(self, topic: str, key: bytes, value: bytes, *, partition: int) -> None:
         """Produce now, outside the transaction; it is acked before the transaction ends."""
 
+    @property
+    def watermark_ms(self) -> int:
+        """The newest arrival that was processed, 0 if none was since the lane was opened."""
+
     def advance(self, received_at_ms: int) -> None:
         """Note how far the input has come, by the clock of the collectors."""

@@ -1,16 +1,18 @@
 """Replay: fold a user's logged events through the engine as a live lane does, without a clock.
 
-Time is what the log says: it stands at the arrival of each event in turn and stops at every
-timer on the way, then runs on to ``until_ms``. A lane steps through a user's timers by the
-same ``run_timers``, so both give the same decisions; they differ only where a lane's time was
-ahead of an event (see docs/backtest.md).
+Time is what the log says: it stands at the arrival of each event in turn (or at the newest
+arrival of the partition up to it, where that is known) and stops at every timer on the way,
+then runs on to ``until_ms``. A lane steps through a user's timers by the same
+``run_timers``, so both give the same decisions: docs/backtest.md says what can differ.
 """
 
 from collections.abc import Iterator, Sequence
 
 from schemas.errors import SiyuError
-from schemas.events import Event
+from schemas.events import Event, LoggedEvent
+from schemas.tags import BACKFILLED
 from schemas.touches import Decision
+from streams.core.backfill import is_rebuilt, restore
 from streams.core.engine import Engine
 from streams.core.rules import Effects
 from streams.core.state import State
@@ -42,13 +44,21 @@ def replay(
     """
     if state is None:
         state = engine.load(None)
+    offset = -1
     for index, event in enumerate(events):
         now_ms = event.received_at_ms
+        if type(event) is LoggedEvent and event.clock_ms > now_ms:
+            now_ms = event.clock_ms
         try:
             at_ms = engine.next_timer_ms(state)
             if at_ms is not None and at_ms <= now_ms:
                 yield from run_timers(engine, state, user, now_ms)
-            yield now_ms, engine.on_event(state, event)
+            if event.event == BACKFILLED and is_rebuilt(event):
+                yield now_ms, restore(engine, state, event, offset)
+            else:
+                yield now_ms, engine.on_event(state, event)
+            if type(event) is LoggedEvent:
+                offset = event.offset
         except Exception as fault:
             raise Unfoldable(index, event, fault) from fault
     yield from run_timers(engine, state, user, until_ms)

@@ -75,7 +75,7 @@ class PartitionLane:
         self._failure: BaseException | None = None
         self._committing = False
         self._partitions: dict[str, int] = {}
-        self._watermark_ms, self._last_input = 0, time.monotonic()
+        self.watermark_ms, self._last_input = 0, time.monotonic()
         self._task: asyncio.Task[None] | None = None
 
     # -- what agents call; no awaits between the calls of one batch ---------------
@@ -110,7 +110,7 @@ class PartitionLane:
 
     def advance(self, received_at_ms: int) -> None:
         """Note how far the input has come, by the clock of the collectors."""
-        self._watermark_ms = max(self._watermark_ms, received_at_ms)
+        self.watermark_ms = max(self.watermark_ms, received_at_ms)
 
     # -- what the runtime calls ---------------------------------------------------
 
@@ -123,7 +123,7 @@ class PartitionLane:
         """
         idle_s = time.monotonic() - self._last_input
         idle = idle_s * 1000 >= self._settings.timer_settle_ms
-        return wall_ms if idle else min(self._watermark_ms, wall_ms)
+        return wall_ms if idle else min(self.watermark_ms, wall_ms)
 
     def fresh(self, batch: Batch) -> list[Record]:
         """Return the records not processed yet; raises ``LostBatch`` on a hole."""

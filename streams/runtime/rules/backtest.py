@@ -16,17 +16,10 @@ from streams.core.lean import without_unread_tags
 from streams.core.plan import load_plan
 from streams.core.replay import decisions_of
 from streams.core.rulebook import Rulebook, load_rulebook
+from streams.runtime.rules.compare import Span, compare
 from streams.runtime.rules.fanout import fan_out
 from streams.runtime.rules.sources import Book
 from streams.runtime.rules.tally import RuleTally, Tally
-
-
-@dataclass(frozen=True, slots=True)
-class Span:
-    """Which time is asked about, epoch ms: decisions of it count, all before warms up."""
-
-    from_ms: int
-    until_ms: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +47,9 @@ class Runnable:
 class BacktestFold:
     """Folds users for a backtest."""
 
-    def __init__(self, book: Runnable, span: Span, *, with_ids: bool) -> None:
+    def __init__(self, book: Runnable, span: Span, *, kept: bool) -> None:
         self._engine, self._span = book.engine(), span
-        self.found = Tally(ids=[] if with_ids else None)
+        self.found = Tally(said={} if kept else None)
 
     def user(self, user: str, events: list[Event], /) -> None:
         """Take a user with all the user's events, in log order."""
@@ -81,23 +74,26 @@ def backtest(
     span: Span,
     *,
     rule: str | None = None,
-    with_ids: bool = False,
+    live: bool = False,
     processes: int | None = None,
     quiet: bool = False,
-) -> tuple[dict[str, Any], Tally]:
-    """Return the report and the tally behind it; with a ``rule``, it runs as if live."""
+) -> dict[str, Any]:
+    """Return the report; with a ``rule``, it runs as if live.
+
+    ``live`` holds the decisions against those that were made: see ``compare``.
+    """
     made = runnable(settings, book, awake=rule)
     rulebook = made.load()
     extent = History(settings.clickhouse, span.until_ms).extent()
     began_s = time.perf_counter()
     tally: Tally = fan_out(
         settings.clickhouse, span.until_ms, extent,
-        partial(BacktestFold, made, span, with_ids=with_ids),
-        processes=processes, title="" if quiet else "backtest",
+        partial(BacktestFold, made, span, kept=live),
+        processes=processes, title="" if quiet else "backtest", clocked=live,
     )  # fmt: skip
     seconds = time.perf_counter() - began_s
     wanted = [one for one in rulebook.rules if rule in (None, one.id)]
-    return {
+    report = {
         "backtest": {"rulebook": book.version, "name": book.name, "from_ms": span.from_ms,
                      "to_ms": span.until_ms},
         "events": tally.events, "users": tally.users, "unfoldable": tally.unfoldable,
@@ -109,7 +105,10 @@ def backtest(
             | tally.rules.get(one.id, RuleTally()).told()
             for one in wanted
         },
-    }, tally  # fmt: skip
+    }  # fmt: skip
+    if live:
+        report["live"] = compare(settings, tally.said or {}, span, rule)
+    return report
 
 
 @lru_cache(maxsize=4)

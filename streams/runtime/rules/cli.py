@@ -28,6 +28,9 @@ def backtest(
     to: End = "",
     rulebook: Folder = "",
     rule: RuleId = "",
+    live: Annotated[
+        bool, typer.Option("--live", help="Compare with the decisions that were made; 1 if not.")
+    ] = False,
     processes: Processes = 0,
     as_json: Json = False,
 ) -> None:
@@ -38,11 +41,12 @@ def backtest(
 
     settings = Settings()
     book = find_book(settings, rulebook or None)
-    report, _ = run(
-        settings, book, _span(start, to), rule=rule or None, processes=processes or None,
-        quiet=as_json,
+    report = run(
+        settings, book, _span(start, to), rule=rule or None, live=live,
+        processes=processes or None, quiet=as_json,
     )  # fmt: skip
     print_json(report) if as_json else show_backtest(report, _console())
+    raise typer.Exit(0 if report.get("live", {}).get("equal", True) else 1)
 
 
 @app.command()
@@ -147,7 +151,7 @@ def _told(pushed: Any, as_json: bool) -> None:  # noqa: ANN401 - a Push, whose m
 
 
 def _span(start: str, to: str) -> Any:  # noqa: ANN401 - a Span, whose module is imported on use
-    from streams.runtime.rules.backtest import Span
+    from streams.runtime.rules.compare import Span
 
     until_ms = _moment_ms(to) if to else time.time_ns() // 1_000_000
     return Span(_moment_ms(start) if start else 0, until_ms)

@@ -12,7 +12,8 @@ from schemas.touches import Decision
 from sinks.clickhouse.history import History
 from streams.core.replay import decisions_of
 from streams.core.rulebook import Rulebook
-from streams.runtime.rules.backtest import Runnable, Span, runnable
+from streams.runtime.rules.backtest import Runnable, runnable
+from streams.runtime.rules.compare import Span
 from streams.runtime.rules.fanout import fan_out
 from streams.runtime.rules.sources import Book
 from streams.runtime.rules.tally import as_sample, fires

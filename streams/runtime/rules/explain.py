@@ -17,7 +17,7 @@ from streams.core.plan import load_plan
 from streams.core.replay import Unfoldable, replay
 from streams.core.rulebook import load_rulebook
 from streams.core.whynot import why_not
-from streams.runtime.rules.backtest import Span
+from streams.runtime.rules.compare import Span
 from streams.runtime.rules.published import read_published
 from streams.runtime.rules.sources import Book, find_book, shelve
 

@@ -45,6 +45,7 @@ def fan_out(
     *,
     processes: int | None = None,
     title: str = "",
+    clocked: bool = False,
 ) -> Any:  # noqa: ANN401 - whatever the folds find
     """Return what the folds found over all users, merged; a bar on stderr if it has a title."""
     processes = processes or os.cpu_count() or 1
@@ -53,7 +54,10 @@ def fan_out(
     done = context.Value("Q", 0)
     with (
         ProcessPoolExecutor(
-            processes, context, initializer=_prepare, initargs=(url, until_ms, make, done)
+            processes,
+            context,
+            initializer=_prepare,
+            initargs=((url, until_ms, clocked), make, done),
         ) as pool,
         _bar(title, extent.events) as bar,
     ):
@@ -98,8 +102,10 @@ def _bar(title: str, total: int) -> Progress:
     return bar
 
 
-def _prepare(url: str, until_ms: int, make: Callable[[], Fold], done: Any) -> None:  # noqa: ANN401 - a shared counter
-    _here.update(url=url, until_ms=until_ms, make=make, done=done)
+def _prepare(history: tuple[str, int, bool], make: Callable[[], Fold], done: Any) -> None:  # noqa: ANN401 - a shared counter
+    url, until_ms, clocked = history
+    _here["history"] = History(url, until_ms, threads=1, clocked=clocked)
+    _here.update(make=make, done=done)
     gc.collect()
     gc.freeze()
     # A fold makes no cycles worth looking for at each few hundred objects.
@@ -108,9 +114,8 @@ def _prepare(url: str, until_ms: int, make: Callable[[], Fold], done: Any) -> No
 
 def _fold_part(part: int, parts: int) -> Any:  # noqa: ANN401 - as fan_out
     fold: Fold = _here["make"]()
-    history = History(_here["url"], _here["until_ms"], threads=1)
     done, untold = _here["done"], 0
-    for user, events in history.users(part, parts):
+    for user, events in _here["history"].users(part, parts):
         fold.user(user, events)
         untold += len(events)
         if untold >= _TELL_EVERY_EVENTS:

@@ -34,6 +34,14 @@ def show_backtest(report: Mapping[str, Any], console: Console) -> None:
     for told in report["rules"].values():
         for sample in told["samples"]:
             show_decision(sample, console)
+    if live := report.get("live"):
+        verdict = "[green]live equals backtest[/]" if live["equal"] else "[red]live differs[/]"
+        console.print(
+            f"{verdict}: {live['both']:,} decisions in both, {live['only_live']:,} only live, "
+            f"{live['only_backtest']:,} only here, {live['other_outcome']:,} with another outcome"
+        )
+        for sample in live["samples"]:
+            console.print(f"  {sample}", markup=False)
     if report["unfoldable"]:
         problems = "; ".join(report["unfoldable_samples"])
         told = f"{report['unfoldable']} events could not be folded and were left out: {problems}"

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, Self
+from typing import Any, Final, NamedTuple, Self
 
 from schemas.touches import Decision
 
@@ -61,16 +61,25 @@ class RuleTally:
         }
 
 
+class Said(NamedTuple):
+    """What was decided, and when it was said: at the arrival of an event, or by a timer."""
+
+    rule: str
+    outcome: str
+    reason: str
+    at_ms: int
+
+
 @dataclass(slots=True)
 class Tally:
-    """All rules; ``ids`` are (id, when it was said) of each decision, where they are wanted."""
+    """All rules; ``said`` is each decision by id, where they are wanted."""
 
     rules: dict[str, RuleTally] = field(default_factory=dict)
     users: int = 0
     events: int = 0
     unfoldable: int = 0
     problems: list[str] = field(default_factory=list)
-    ids: list[tuple[str, int]] | None = None
+    said: dict[str, Said] | None = None
 
     def merge(self, other: Self) -> None:
         """Take in the tally of other users."""
@@ -80,8 +89,8 @@ class Tally:
         self.events += other.events
         self.unfoldable += other.unfoldable
         self.problems = (self.problems + other.problems)[:SAMPLES]
-        if self.ids is not None and other.ids is not None:
-            self.ids += other.ids
+        if self.said is not None and other.said is not None:
+            self.said |= other.said
 
     def leave_out(self, problems: Sequence[str]) -> None:
         """Count events that the engine could not fold."""
@@ -93,8 +102,10 @@ class Tally:
         by_rule: dict[str, list[Decision]] = {}
         for at_ms, decision in said:
             by_rule.setdefault(decision.rule, []).append(decision)
-            if self.ids is not None:
-                self.ids.append((decision.decision_id, at_ms))
+            if self.said is not None:
+                self.said[decision.decision_id] = Said(
+                    decision.rule, decision.outcome, decision.reason, at_ms
+                )
         for rule, decisions in by_rule.items():
             self._add_rule(self.rules.setdefault(rule, RuleTally()), decisions)
 
