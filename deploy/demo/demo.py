@@ -125,12 +125,20 @@ class Demo:
             settings = Settings()
             checks = check.checks(counts, want, tally, delivered=self._delivered())
             audited: dict[str, Any] | None = None
+            live: dict[str, Any] | None = None
             # The stand-in broker answers no question about its log, and promises nothing.
             if settings.kafka_transactions:
                 audited = audit(settings, settled=True)
                 checks["audit_of_the_landing"] = bool(audited["ok"])
+                live = self._backtest()
+                checks["live_equals_backtest"] = bool(live["equal"]) and live["both"] > 0
             outcome = report.build(settings, counts, tally, checks)
-            outcome |= {"stack": stack, "restarts": dict(self.crew.restarts), "audit": audited}
+            outcome |= {
+                "stack": stack,
+                "restarts": dict(self.crew.restarts),
+                "audit": audited,
+                "live": live,
+            }
         return outcome
 
     def stop(self) -> None:
@@ -228,6 +236,15 @@ class Demo:
             return check.count(client, want)
         finally:
             client.disconnect()
+
+    def _backtest(self) -> dict[str, Any]:
+        """Replay what landed and hold it against what was decided live."""
+        argv = [*SIYU, "rules", "backtest", "--live", "--json"]
+        done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
+        if not done.stdout:
+            raise PartMissing("backtest", "it failed, see above", remedy="mend it, then try again")
+        live: dict[str, Any] = json.loads(done.stdout)["live"]
+        return live
 
     def _kill(self, name: str) -> None:
         names = ("kafka", "tansu") if name == "broker" else (name,)
