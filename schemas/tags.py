@@ -129,7 +129,7 @@ class MaxTag(_Tag):
 
 
 class DistinctTag(_Tag):
-    """How many different ``value`` there were: exact up to 64, then within 13 % (one sigma)."""
+    """How many different ``value`` there were: exact up to 16, then within 13 % (one sigma)."""
 
     kind: Literal["distinct"]
     value: EventPath

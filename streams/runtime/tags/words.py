@@ -37,15 +37,15 @@ _MEANS: Final = {
 }
 # What a packed cell takes, bytes: one event, and the most.
 _BYTES: Final = {
-    "count": (4, 11), "sum": (6, 11), "avg": (8, 20), "min": (6, 11), "max": (6, 11),
-    "first": (20, 270), "last": (20, 270), "flag": (13, 22), "distinct": (8, 330),
-    "topk": (30, 2600), "decay": (20, 230), "per_key": (20, 2600), "stage": (25, 50),
-    "rfm": (45, 70), "channel": (35, 540), "expr": (4, 70), "value_tier": (8, 10),
-    "import": (15, 270), "churn_risk": (40, 175),
+    "count": (3, 12), "sum": (7, 12), "avg": (9, 20), "min": (7, 12), "max": (7, 12),
+    "first": (20, 275), "last": (20, 275), "flag": (13, 22), "distinct": (9, 72),
+    "topk": (27, 3400), "decay": (18, 170), "per_key": (20, 4800), "stage": (15, 25),
+    "rfm": (21, 35), "channel": (30, 540), "expr": (4, 70), "value_tier": (8, 10),
+    "import": (15, 275), "churn_risk": (46, 185),
 }  # fmt: skip
-_TILES_BYTES: Final = (18, 2300)
+_TILES_BYTES: Final = (16, 2300)
 _ERRORS: Final = {
-    "distinct": "exact up to 64, then a standard error of 13 %",
+    "distinct": "exact up to 16, then a standard error of 13 %",
     "topk": "exact while a user has no more than {most} different values",
     "decay": "to 0.0001; what is 20 half-lives old is 0",
     "per_key": "exact while a user has no more than {keys} different values",
