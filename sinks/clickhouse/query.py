@@ -5,6 +5,7 @@ A file opens with what it answers, a line for each parameter and column, and an 
     -- :param from Date = 2000-01-01 -- first day
     -- :column day -- day of the event time
     -- :example funnel --param from=2026-11-01
+    -- :plot bar event users
 
 The name and type are those of ClickHouse's own ``{from:Date}`` in the query below, which
 the server fills in: a value can never become SQL.
@@ -25,10 +26,12 @@ from clickhouse_driver import errors as ch
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 from sinks.clickhouse.client import as_missing, connect, problem_of
+from sinks.clickhouse.plot import Plot, draw, read_plot
 
 FOLDER: Final = Path(__file__).parent / "bi"
 _COLUMN: Final = re.compile(r"^-- :column (\w+) -- (.*)$")
 _EXAMPLE: Final = "-- :example "
+_PLOT: Final = "-- :plot "
 _PARAM: Final = re.compile(r"^-- :param (\w+) (\S+) =(.*?) -- (.*)$")
 _STALE: Final = """
 SELECT count() > 0
@@ -64,6 +67,7 @@ class Question:
     params: tuple[Param, ...]
     columns: Mapping[str, str]
     example: str
+    plot: Plot | None
     sql: str
 
 
@@ -84,6 +88,7 @@ def describe(name: str) -> Question:
 
 def _read(name: str, sql: str) -> Question:
     answers, params, columns, example = [], [], {}, ""
+    plot = None
     for line in sql.splitlines():
         if not line.startswith("--"):
             break
@@ -94,9 +99,11 @@ def _read(name: str, sql: str) -> Question:
             columns[match[1]] = match[2].strip()
         elif line.startswith(_EXAMPLE):
             example = line.removeprefix(_EXAMPLE).strip()
+        elif line.startswith(_PLOT):
+            plot = read_plot(line.removeprefix(_PLOT))
         else:
             answers.append(line.removeprefix("--").strip())
-    return Question(name, " ".join(answers).strip(), tuple(params), columns, example, sql)
+    return Question(name, " ".join(answers).strip(), tuple(params), columns, example, plot, sql)
 
 
 def run_query(
@@ -135,6 +142,16 @@ def run_query(
         "columns": [column for column, _ in columns],
         "rows": [[_plain(value) for value in row] for row in rows],
     }
+
+
+def plot_answer(file: Path, name: str, answer: Mapping[str, Any]) -> None:
+    """Draw what ``run_query`` answered; raises ``ConfigInvalid`` for a question without a plot."""
+    question = describe(name)
+    if question.plot is None:
+        raise ConfigInvalid(
+            f"query {name}", "its file says of no picture", hint=f"add a `{_PLOT}` line to it"
+        )
+    draw(file, name, question.plot, answer)
 
 
 def refresh_persons(client: Client) -> None:

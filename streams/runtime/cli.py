@@ -153,10 +153,11 @@ def query(
     name: Annotated[str, typer.Argument(help="Without a name: the list of queries.")] = "",
     *,
     param: Annotated[list[str] | None, typer.Option("--param", help="NAME=VALUE")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw it into this .png, too.")] = None,
     as_json: Json = False,
 ) -> None:
     """Answer a BI question from ClickHouse."""
-    from sinks.clickhouse.query import names, run_query
+    from sinks.clickhouse.query import names, plot_answer, run_query
 
     if not name:
         listed = {"queries": sorted(names())}
@@ -167,6 +168,8 @@ def query(
     if wrong is not None:
         raise typer.BadParameter(f"--param {wrong}: expected NAME=VALUE")
     answer = run_query(Settings(), name, {key: value for key, _, value in pairs})
+    if plot is not None:
+        plot_answer(plot, name, answer)
     if as_json:
         print_json(answer)
     else:

@@ -7,6 +7,7 @@
 -- :column users -- users with an event
 -- :column events -- their events
 -- :example active_users --param from=2026-11-01
+-- :plot line day users by source
 SELECT
     day,
     if(of_all, 'all', toString(by_source)) AS source,

@@ -17,6 +17,7 @@
 -- :column roas -- revenue over cost; empty without a cost
 -- :column roi -- (revenue - cost) over cost; empty without a cost
 -- :example channel_roi --param from=2026-11-01 --param to=2026-11-30 --param within_days=30
+-- :plot bar channel revenue,cost
 WITH
     comers AS
     (

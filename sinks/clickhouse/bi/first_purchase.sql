@@ -16,6 +16,7 @@
 -- :column median_hours -- half of the buyers took less
 -- :column p90_hours -- nine in ten buyers took less
 -- :example first_purchase --param first=user_registered
+-- :plot bar cohort share,share_7d,share_1d
 WITH
     moments AS
     (

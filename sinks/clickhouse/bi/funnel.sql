@@ -12,6 +12,7 @@
 -- :column share_of_first -- users over the users of the first step
 -- :column share_of_previous -- users over the users of the step before
 -- :example funnel --param steps=share_opened,user_registered,order_paid --param within_s=604800
+-- :plot bar event users
 WITH
     arrayMap(name -> trim(BOTH ' ' FROM name), splitByChar(',', {steps:String})) AS list,
     levels AS

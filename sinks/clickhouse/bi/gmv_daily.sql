@@ -10,6 +10,7 @@
 -- :column gmv -- what they paid
 -- :column gmv_per_order -- gmv over orders
 -- :example gmv_daily --param source=app
+-- :plot line day gmv
 SELECT
     toDate(quarter, {tz:String}) AS day,
     sum(paid.orders) AS orders,

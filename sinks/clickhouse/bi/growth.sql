@@ -13,6 +13,7 @@
 -- :column total -- users ever seen up to its end
 -- :column quick_ratio -- (new + returned) / lost; empty where none was lost
 -- :example growth --param period=week
+-- :plot line start active,new,returned,lost
 WITH
     (SELECT toDate(dateTrunc({period:String}, toDate(max(quarter), {tz:String}))) FROM activity) AS latest,
     visits AS

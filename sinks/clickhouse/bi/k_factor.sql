@@ -16,6 +16,7 @@
 -- :column new_per_share -- new_by_share over shares; empty without shares
 -- :column k -- new_by_share over active, the product of the two
 -- :example k_factor --param period=month
+-- :plot line start k
 WITH
     opens AS
     (

@@ -10,6 +10,7 @@
 -- :column users -- users that went so
 -- :column share -- users over all that were in the state before
 -- :example lifecycle_flow --param asof=2026-11-30 --param days=30
+-- :plot heat before after users
 WITH
     (SELECT least({asof:Date}, toDate(max(quarter), {tz:String})) FROM activity) AS second,
     second - {days:UInt16} AS first,

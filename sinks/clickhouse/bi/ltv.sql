@@ -16,6 +16,7 @@
 -- :column ltv -- cumulative over users
 -- :column annualised -- ltv over the (n + 1) periods, times the periods of a year of 365 days
 -- :example ltv --param period=month --param first=user_registered
+-- :plot line n ltv by cohort
 WITH
     firsts AS
     (

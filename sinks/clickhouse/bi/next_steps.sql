@@ -12,6 +12,7 @@
 -- :column users -- by how many users
 -- :column share -- times over all that followed the event
 -- :example next_steps --param after=product_viewed --param top=10
+-- :plot heat event next times
 WITH
     (SELECT groupArray(toString(event)) FROM (SELECT event FROM journeys GROUP BY event)) AS names,
     happened AS

@@ -17,6 +17,7 @@
 -- :column refunded -- sum of the refunds of the period
 -- :column net_revenue -- revenue less refunded
 -- :example order_value --param period=month --param source=mini_program
+-- :plot line start average_order,median_order
 SELECT
     toDate(dateTrunc({period:String}, toDate(timestamp, {tz:String}))) AS start,
     countIf(event = {pay:String}) AS orders,

@@ -13,6 +13,7 @@
 -- :column users -- users that did
 -- :column share -- visits over all visits with the start
 -- :example paths --param start=product_viewed --param depth=3
+-- :plot bar path visits
 WITH
     (SELECT groupArray(toString(event)) FROM (SELECT event FROM journeys GROUP BY event)) AS names,
     indexOf(names, {start:String}) AS beginning,

@@ -15,6 +15,7 @@
 -- :column mean_interval_days -- mean of the days between an order and the next
 -- :column median_interval_days -- half of the intervals are shorter
 -- :example repurchase --param within_days=90
+-- :plot bar cohort repurchase_rate
 WITH buyers AS
 (
     SELECT

@@ -15,6 +15,7 @@
 -- :column p75_days -- three quarters came back sooner
 -- :column p90_days -- nine in ten came back sooner
 -- :example repurchase_interval --param orders=5
+-- :plot bar nth median_days,p90_days
 WITH buyers AS
 (
     SELECT arraySort(groupArray(timestamp)) AS times

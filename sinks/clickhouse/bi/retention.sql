@@ -13,6 +13,7 @@
 -- :column users -- of them, those that came back
 -- :column share -- users over cohort_size
 -- :example retention --param period=week --param first=order_paid --param event=order_paid
+-- :plot heat cohort n share
 WITH
     -- Without names of events the quarters of an hour say all; with them, the events themselves.
     moments AS

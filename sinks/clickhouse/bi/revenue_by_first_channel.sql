@@ -8,6 +8,7 @@
 -- :column orders -- their orders
 -- :column revenue -- what they paid
 -- :example revenue_by_first_channel --param from=2026-11-01
+-- :plot bar first_channel revenue
 WITH
     paid AS
     (

@@ -15,6 +15,7 @@
 -- :column money -- their mean money
 -- :column revenue -- their money in all
 -- :example rfm --param asof=2026-11-30 --param bins=3
+-- :plot heat r f users
 WITH
     buyers AS
     (

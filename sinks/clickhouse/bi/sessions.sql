@@ -15,6 +15,7 @@
 -- :column median_minutes -- half of the sessions were shorter
 -- :column bounce_rate -- sessions of a single event over sessions
 -- :example sessions --param period=week --param source=mini_program
+-- :plot line start sessions,users
 WITH
     present AS
     (

@@ -14,6 +14,7 @@
 -- :column per_inviter -- brought over inviters
 -- :column k -- brought over users: above 1 the tree grows by itself
 -- :example share_tree --param from=2026-11-01
+-- :plot bar generation users,brought
 WITH RECURSIVE
     opens AS
     (

@@ -10,6 +10,7 @@
 -- :column mau -- users of the 30 days that end with it
 -- :column stickiness -- dau over mau
 -- :example stickiness --param from=2026-11-01 --param source=mini_program
+-- :plot line day dau,wau,mau
 WITH
     visits AS
     (

@@ -23,6 +23,7 @@
 -- :column extra_reached -- lift times treated: goals that the touch brought
 -- :column extra_revenue -- revenue of a treated user less that of a holdout user, times treated
 -- :example touch_lift --param rule=cart_30m --param within_s=86400
+-- :plot bar rule lift by variant
 WITH
     entered AS
     (

@@ -15,6 +15,7 @@
 -- :column unknown -- touches of which nobody knows
 -- :column not_sent_by_reason -- how many were not sent, by reason
 -- :example touches_by_rule --param rule=cart_30m
+-- :plot bar rule decided_sent,suppressed,held,holdout,exited
 SELECT
     rule,
     sumIf(touches, stage = 'decision' AND outcome = 'sent') AS decided_sent,
