@@ -72,12 +72,14 @@ class Shop:
         self.feed, self.sent = Feed(settings.kafka), 0
         (folder / "plan.yaml").write_text("events: {}")
         self.env = environment(
-            settings.kafka, folder, SIYU_CLICKHOUSE=settings.clickhouse, SIYU_LAND_MAX_DELAY_MS="50"
-        )
+            settings.kafka, folder, SIYU_CLICKHOUSE=settings.clickhouse,
+            SIYU_LAND_MAX_DELAY_MS="50", SIYU_RULEBOOK=str(folder / "book"),
+        )  # fmt: skip
+        (folder / "book").mkdir()
         self._chance = random.Random(5)
 
     def rulebook(self, text: str) -> None:
-        (self.folder / "rules.yaml").write_text(text)
+        (self.folder / "book/tags.yaml").write_text(text)
 
     def run(self, *words: str, **env: str) -> tuple[int, Any]:
         done = siyu({**self.env, **env}, *words, "--json")
@@ -177,12 +179,9 @@ def test_tags_are_imported_rebuilt_and_equal_to_sql_over_raw_events(shop: Shop) 
             until(lambda: shop.changed("gmv") == payers, "changes in ClickHouse")
             status, told = shop.run("tags", "bounds")
             assert (status, told["bounds"]["tier"]["users"]) == (0, payers)
-        # Bounds are a part of the rulebook: a folder of both files would have them by itself.
-        bounds = told["bounds"]["tier"]
-        fixed = f"bounds: {{high: {bounds['high']}, middle: {bounds['middle']}}}"
-        second = SECOND.replace("quantiles: {high: 0.8, middle: 0.4}", fixed)
-        (shop.folder / "bounds.yaml").unlink()
-        shop.rulebook(second)
+            assert Path(told["file"]) == shop.folder / "book/bounds.yaml"
+        # With the bounds beside it, in one folder.
+        shop.rulebook(SECOND)
         with worker(shop.env, log):
             shop.send(60)
             until(lambda: shop.landed() == shop.sent + 22, "events in ClickHouse")

@@ -54,7 +54,10 @@ def compute(settings: Settings, rulebook: Rulebook) -> dict[str, Bounds]:
 
 def write(folder: Path, bounds: dict[str, Bounds]) -> Path:
     """Write the file of bounds beside the rulebook, wholly or not at all; return its path."""
-    path = (folder.parent if folder.is_file() else folder) / FILE
+    if folder.is_file():
+        hint = "keep the rulebook as a folder, or write the bounds into the tag"
+        raise ConfigInvalid(folder, "the rulebook is one file: no place for bounds", hint=hint)
+    path = folder / FILE
     content = {"bounds": {tag: one.model_dump() for tag, one in bounds.items()}}
     half = path.with_suffix(".half")
     half.write_text(_HEAD + yaml.safe_dump(content, sort_keys=False), "utf-8")

@@ -158,5 +158,5 @@ def _error(tag: Tag, window_ms: int | None) -> str:
     if window_ms:
         tile_ms = -(-window_ms // 96)
         return f"at most {spell_ms(tile_ms)} (a 96th) longer at either end, never shorter"
-    most = max(16, 4 * tag.k) if isinstance(tag, TopkTag) else 0
+    most = max(12, 4 * tag.k) if isinstance(tag, TopkTag) else 0
     return _ERRORS.get(tag.kind, _EXACT).format(most=most, keys=getattr(tag, "keys", 0))
