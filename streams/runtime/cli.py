@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from pydantic import ValidationError
 
+from deploy.dashboards.cli import dashboards
 from deploy.local import cli as stack_cli
 from schemas.errors import SiyuError
 from schemas.settings import Settings
@@ -37,6 +38,7 @@ rules = typer.Typer(help="Tags and rules of the rulebook.", no_args_is_help=True
 app.add_typer(contracts_cli.app, name="schema")
 app.add_typer(rejected_cli.app, name="rejected")
 app.command()(tail)
+app.command()(dashboards)
 app.command()(rules_cli.explain)
 rules.registered_commands += rules_cli.app.registered_commands
 app.add_typer(rules, name="rules")
@@ -69,6 +71,7 @@ def migrate(*, as_json: Json = False) -> None:
     else:
         print(f"topics made: {', '.join(made['topics']) or 'none missing'}")
         print(f"migrations applied: {', '.join(made['migrations']) or 'none missing'}")
+        print(f"views made: {len(made['views'])}")
 
 
 @app.command()
@@ -216,9 +219,11 @@ def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
 
 def _migrate(settings: Settings) -> dict[str, list[str]]:
     from sinks.clickhouse.migrate import migrate as migrate_tables
+    from sinks.clickhouse.views import make_views
     from streams.runtime.broker import ensure_topics
 
-    return {"topics": ensure_topics(settings), "migrations": migrate_tables(settings)}
+    made = {"topics": ensure_topics(settings), "migrations": migrate_tables(settings)}
+    return made | {"views": make_views(settings)}
 
 
 def _guarded(command: Callable[[], None]) -> int:
