@@ -9,11 +9,18 @@ LATE_MS: Final = DAY_MS
 FUTURE_MS: Final = 5 * 60_000
 # Outside these a client's clock was never set: our own time is nearer to the truth.
 EARLIEST_MS: Final = 1_262_304_000_000  # 2010-01-01; WeChat and every SDK here are younger
+# A server that sends has its clock set: what it says of older days is history that it imports.
+# Not so near the epoch, where a missing time ends.
+EARLIEST_OF_SERVERS_MS: Final = 315_532_800_000  # 1980-01-01
 FURTHEST_MS: Final = 366 * DAY_MS
 
 
 def event_time(
-    received_ms: int, original_ms: int | None, sent_ms: int | None
+    received_ms: int,
+    original_ms: int | None,
+    sent_ms: int | None,
+    *,
+    earliest_ms: int = EARLIEST_MS,
 ) -> tuple[int, list[Mark]]:
     """Return (when it happened, marks), in epoch milliseconds UTC.
 
@@ -29,6 +36,6 @@ def event_time(
         marks.append("late")
     elif age_ms < -FUTURE_MS:
         marks.append("future")
-    if time_ms < EARLIEST_MS or age_ms < -FURTHEST_MS:
+    if time_ms < earliest_ms or age_ms < -FURTHEST_MS:
         time_ms = received_ms
     return time_ms, marks

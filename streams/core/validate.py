@@ -21,7 +21,7 @@ from streams.core.parse_sensors import parse_sensors
 from streams.core.parse_wechat import parse_wechat, require_expat
 from streams.core.parse_wecom import parse_wecom
 from streams.core.plan import shipped_plan
-from streams.core.times import event_time
+from streams.core.times import EARLIEST_MS, EARLIEST_OF_SERVERS_MS, event_time
 
 _DETAIL_MAX: Final = 200
 _PARSERS: Final[dict[Door, Callable[[RawRecord], Draft | Reject]]] = {
@@ -131,7 +131,12 @@ def _parse(raw: RawRecord) -> Draft | Reject:
 
 def _event(raw: RawRecord, draft: Draft, named: dict[str, str], user: str) -> Event:
     envelope = raw.envelope
-    time_ms, marks = event_time(envelope.received_at_ms, draft.original_ms, draft.sent_ms)
+    time_ms, marks = event_time(
+        envelope.received_at_ms,
+        draft.original_ms,
+        draft.sent_ms,
+        earliest_ms=EARLIEST_OF_SERVERS_MS if envelope.source == "server" else EARLIEST_MS,
+    )
     marks += marks_of(envelope, draft.context, draft.properties)
     return Event(
         message_id=draft.message_id,

@@ -1,11 +1,15 @@
 """Answers about CDNOW's 69,659 orders equal those of a second implementation in plain Python."""
 
+import json
 import statistics
+import time
+from base64 import b64encode
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
 from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
@@ -13,10 +17,14 @@ from typing import Any
 
 import pytest
 
-from deploy.local import fetch
+from deploy.local import fetch, stack
 from schemas.settings import Settings
+from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
+from streams.runtime.broker import ensure_topics
 from tests.bi_harness import DAY_MS, ask, happened, land, table
+from tests.collect_harness import Edge, collector
+from tests.worker_harness import environment, process
 
 pytestmark = pytest.mark.integration
 
@@ -26,6 +34,8 @@ START = date(1997, 1, 1)
 EVER = {"from": "1997-01-01"}
 FUNNEL_DAYS = 60
 LARGE_CDS = 4
+NOON_UTC = clock(4)  # noon in Shanghai
+BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -219,12 +229,77 @@ def _check_funnel(settings: Settings, users: Histories) -> None:
     assert wanted[0] > wanted[1] > wanted[2] > 0
 
 
+def _check_all(settings: Settings, users: Histories) -> None:
+    _check_repurchase(settings, users)
+    _check_intervals(settings, users)
+    _check_retention(settings, users)
+    _check_rfm(settings, users)
+    _check_value(settings, users)
+    _check_funnel(settings, users)
+
+
 def test_cdnow_gives_the_numbers_of_a_second_implementation(
     cdnow: Settings, by_user: Histories
 ) -> None:
-    _check_repurchase(cdnow, by_user)
-    _check_intervals(cdnow, by_user)
-    _check_retention(cdnow, by_user)
-    _check_rfm(cdnow, by_user)
-    _check_value(cdnow, by_user)
-    _check_funnel(cdnow, by_user)
+    _check_all(cdnow, by_user)
+
+
+def _items(orders: list[Order]) -> Iterator[dict[str, Any]]:
+    """Yield each order as a server that imports its history sends it: when it was, not when sent."""
+    for number, order in enumerate(orders):
+        noon = datetime.combine(order.day, NOON_UTC, UTC)
+        later = timedelta(seconds=1 if order.kind == "large_bought" else 0)
+        paid = {"order_id": f"o{number}", "amount": float(order.amount)}
+        for event, at, properties in (
+            ("order_paid", noon, paid), (order.kind, noon + later, {"cds": order.cds}),
+        ):  # fmt: skip
+            yield {
+                "type": "track", "event": event, "userId": order.user, "properties": properties,
+                "messageId": f"cdnow-{number}-{event}", "timestamp": at.isoformat(),
+            }  # fmt: skip
+
+
+def _send(edge: Edge, orders: list[Order]) -> None:
+    items = list(_items(orders))
+    key = {"Authorization": "Basic " + b64encode(b"k-history:").decode()}
+    for start in range(0, len(items), BATCH):
+        body = json.dumps({"batch": items[start : start + BATCH]}).encode()
+        answer = edge.post("/v1/batch", body, key | {"Content-Type": "application/json"})
+        assert answer.status == 200, answer.body
+
+
+@pytest.mark.slow
+def test_cdnow_sent_to_the_collector_with_its_original_times_gives_the_same_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, orders: list[Order], by_user: Histories
+) -> None:
+    monkeypatch.setenv("SIYU_HOME", str(tmp_path))
+    (tmp_path / "plan.yaml").write_text("events: {}")
+    (tmp_path / "rules.yaml").write_text("rules: []")
+    sources = tmp_path / "history.yaml"
+    sources.write_text("write_keys: {k-history: {source: server, name: history}}")
+    info = stack.up()
+    try:
+        settings = Settings(kafka=info.kafka, clickhouse=info.clickhouse)
+        ensure_topics(settings)
+        migrate(settings)
+        env = environment(settings.kafka, tmp_path, SIYU_CLICKHOUSE=settings.clickhouse)
+        log = tmp_path / "parts.log"
+        with (
+            collector(settings.kafka, tmp_path, SIYU_SOURCES=str(sources)) as edge,
+            process(env, log, "worker"),
+            process(env, log, "land"),
+        ):
+            _send(edge, orders)
+            client = connect(settings.clickhouse)
+            counts = "SELECT (SELECT count() FROM events), (SELECT count() FROM rejects)"
+            patience_s = time.monotonic() + 600
+            while sum(client.execute(counts)[0]) < 2 * len(orders):
+                assert time.monotonic() < patience_s, log.read_text("utf-8")[-4000:]
+                time.sleep(1)
+            assert client.execute(counts) == [(2 * len(orders), 0)]
+            marks = client.execute("SELECT countIf(has(marks, 'late')) FROM events")
+            assert marks == [(2 * len(orders),)]
+            client.disconnect()
+            _check_all(settings, by_user)
+    finally:
+        stack.down()

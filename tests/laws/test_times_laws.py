@@ -1,7 +1,17 @@
+from functools import partial
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.times import DAY_MS, EARLIEST_MS, FURTHEST_MS, FUTURE_MS, LATE_MS, event_time
+from streams.core.times import (
+    DAY_MS,
+    EARLIEST_MS,
+    EARLIEST_OF_SERVERS_MS,
+    FURTHEST_MS,
+    FUTURE_MS,
+    LATE_MS,
+    event_time,
+)
 
 NOW_MS = 1_782_900_000_000
 clocks = st.integers(-(10**15), 10**15)
@@ -34,3 +44,11 @@ def test_marks_begin_past_their_bounds() -> None:
 def test_a_clock_that_was_never_set_gives_our_time_and_a_mark() -> None:
     assert event_time(NOW_MS, 0, None) == (NOW_MS, ["late"])
     assert event_time(NOW_MS, NOW_MS * 2, None) == (NOW_MS, ["future"])
+
+
+def test_a_server_may_tell_of_older_days() -> None:
+    ask = partial(event_time, NOW_MS, sent_ms=None, earliest_ms=EARLIEST_OF_SERVERS_MS)
+    for told_ms in (EARLIEST_OF_SERVERS_MS, EARLIEST_MS - 1):
+        assert ask(told_ms) == (told_ms, ["late"])
+    for told_ms in (0, EARLIEST_OF_SERVERS_MS - 1):
+        assert ask(told_ms) == (NOW_MS, ["late"])
