@@ -97,6 +97,10 @@ class OnDate:
         elif self.rule.id not in state.alarms and (self._yearly or at_ms < self._last_ms):
             self._arm(state, state.latest_ms)
 
+    def hears(self, change: TagChange) -> bool:
+        """Take any value: it may be a birthday."""
+        return change.after is not None
+
     def moved(
         self,
         state: State,

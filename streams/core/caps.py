@@ -4,7 +4,7 @@ from zoneinfo import ZoneInfo
 
 from schemas.policies import Limit
 from streams.core.state import DAY_MS, State
-from streams.core.zones import local, zone_of
+from streams.core.zones import day_of, zone_of
 
 
 class Cap:
@@ -40,8 +40,8 @@ class Cap:
 
     def _used(self, times: list[int], limit: Limit, at_ms: int, zone: ZoneInfo) -> int:
         if limit.per == "local_day":
-            today = local(zone, at_ms).toordinal()
-            return sum(local(zone, one).toordinal() == today for one in times)
+            today = day_of(zone, at_ms)
+            return sum(day_of(zone, one) == today for one in times)
         # Later ones count too: an event that comes late must not make room for itself.
         return sum(one > at_ms - limit.per for one in times)
 

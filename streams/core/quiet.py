@@ -3,7 +3,7 @@
 from zoneinfo import ZoneInfo
 
 from schemas.policies import QuietHours
-from streams.core.zones import local, next_instant
+from streams.core.zones import minutes_of, next_instant
 
 
 class QuietWindow:
@@ -26,8 +26,7 @@ class QuietWindow:
         return end_ms
 
     def _holds(self, zone: ZoneInfo, at_ms: int) -> bool:
-        now = local(zone, at_ms)
-        minutes = now.hour * 60 + now.minute
+        minutes = minutes_of(zone, at_ms)
         if self._from < self._to:
             return self._from <= minutes < self._to
         return minutes >= self._from or minutes < self._to

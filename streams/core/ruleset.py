@@ -68,10 +68,13 @@ class RuleSet:
         moved: list[Trigger] = []
         in_time: list[TagChange] = []
         for change in effects.tag_changes:
+            heard = self._moves.get(change.tag)
+            if heard is None:
+                continue
             if not change.message_id:
                 in_time.append(change)
             elif event.event != BACKFILLED:
-                moved += [Moved(one, change) for one in self._moves.get(change.tag, ())]
+                moved += [Moved(one, change) for one in heard if one.hears(change)]
         if in_time:
             self.changed(state, event.user, in_time, event.received_at_ms, effects)
             effects.claims.clear()
@@ -85,7 +88,12 @@ class RuleSet:
         self, state: State, user: str, changes: Sequence[TagChange], now_ms: int, effects: Effects
     ) -> None:
         """Take changes of tags that no event brought, in the order of their times."""
-        found = [(change, one) for change in changes for one in self._moves.get(change.tag, ())]
+        found = [
+            (change, one)
+            for change in changes
+            for one in self._moves.get(change.tag, ())
+            if one.hears(change)
+        ]
         at_ms = -1
         for change, one in sorted(found, key=lambda pair: (pair[0].time_ms, _rank(pair[1]))):
             if change.time_ms != at_ms:
@@ -122,6 +130,8 @@ class RuleSet:
 
     def next_ms(self, state: State) -> int | None:
         """Return when the next of what waits is to be fired, if anything does."""
+        if not (state.timers or state.runs or state.alarms):
+            return None
         times = [timer.fire_at_ms for timer in state.timers]
         times += [run.fire_at_ms for run in state.runs]
         times += [due_ms + self._settle_ms for due_ms in state.alarms.values()]

@@ -141,6 +141,12 @@ class OnTag:
         self._rule, self._is_it, self._enters = rule, is_it, enters
         self.priority = rule.priority
 
+    def hears(self, change: TagChange) -> bool:
+        """Say whether a change crosses into, or out of, what is waited for."""
+        before, after = change.before, change.after
+        now = self._is_it(lambda _: after)
+        return now == self._enters and now != self._is_it(lambda _: before)
+
     def moved(
         self,
         state: State,
@@ -151,11 +157,7 @@ class OnTag:
         late: bool,
         clock_ms: int,
     ) -> None:
-        """Take a change; ``event`` is what moved the tag, or stands for the time that did."""
-        before, after = change.before, change.after
-        was, now = self._is_it(lambda _: before), self._is_it(lambda _: after)
-        if was == now or now != self._enters:
-            return
+        """Take a change that was heard; ``event`` moved the tag, or stands for the time."""
         trigger = change.message_id or f"@{change.time_ms}"
         self._rule.decide(
             state, event, change.time_ms, trigger, effects, late=late, clock_ms=clock_ms

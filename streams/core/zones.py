@@ -10,6 +10,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 _SECOND_MS: Final = 1000
+_MINUTE_MS: Final = 60_000
+_QUARTER_MS: Final = 15 * _MINUTE_MS
+_DAY_MS: Final = 24 * 60 * _MINUTE_MS
 
 
 @lru_cache(maxsize=512)
@@ -19,6 +22,23 @@ def zone_of(name: str) -> ZoneInfo | None:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         return None
+
+
+@lru_cache(maxsize=8192)
+def _offset_ms(zone: ZoneInfo, quarter: int) -> int:
+    """Return what a zone adds to UTC in a quarter of an hour: no clock changes amid one."""
+    offset = datetime.fromtimestamp(quarter * 900, zone).utcoffset()
+    return 0 if offset is None else round(offset.total_seconds() * _SECOND_MS)
+
+
+def day_of(zone: ZoneInfo, at_ms: int) -> int:
+    """Return the number of the day that a calendar shows at a time."""
+    return (at_ms + _offset_ms(zone, at_ms // _QUARTER_MS)) // _DAY_MS
+
+
+def minutes_of(zone: ZoneInfo, at_ms: int) -> int:
+    """Return the minutes since midnight that a clock shows at a time."""
+    return (at_ms + _offset_ms(zone, at_ms // _QUARTER_MS)) % _DAY_MS // _MINUTE_MS
 
 
 def local(zone: ZoneInfo, at_ms: int) -> datetime:

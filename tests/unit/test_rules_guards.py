@@ -10,7 +10,7 @@ from streams.core.engine import Engine
 from streams.core.quiet import QuietWindow
 from streams.core.rules import Effects
 from streams.core.state import State, make_share
-from streams.core.zones import instants, next_instant
+from streams.core.zones import day_of, instants, minutes_of, next_instant
 from tests.engine_story import DAY_MS, USER, add, engine, event, feed, minutes
 
 DAY_MIN = 24 * 60
@@ -373,3 +373,19 @@ def test_timers_of_a_day_ago_still_send_and_older_ones_do_not() -> None:
         feed(running, state, [cart(NIGHT)])
         effects = running.on_timers(state, USER, minutes(MORNING) + DAY_MS + late_ms)
         assert [one.outcome for one in effects.decisions] == [outcome]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["America/New_York", "Australia/Lord_Howe", "Asia/Kathmandu", "Africa/Casablanca"],
+)
+def test_day_and_minute_are_those_of_the_calendar(name: str) -> None:
+    zone = ZoneInfo(name)
+    for start in ("2026-03-07T20:00+00:00", "2026-10-03T00:00+00:00", "2026-10-31T20:00+00:00"):
+        for step in range(200):
+            at_ms = at(start) + step * 7 * 60_000 + step
+            shown = datetime.fromtimestamp(at_ms / 1000, zone)
+            assert minutes_of(zone, at_ms) == shown.hour * 60 + shown.minute
+            assert day_of(zone, at_ms) - day_of(zone, 0) == (
+                shown.toordinal() - datetime.fromtimestamp(0, zone).toordinal()
+            )

@@ -89,6 +89,19 @@ def bi(
     _print_bench(bi_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
 
 
+@app.command("rules")
+def rules(
+    *,
+    events: Annotated[int, typer.Option(min=1000)] = 40_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Take an event through 20 rules and through 1,000 over 50 event names, in the pure core."""
+    with _benchmarks():
+        from benchmarks import rules as rules_bench
+    _print_bench(rules_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
+
+
 @app.command("lookup")
 def lookup(
     *,
