@@ -200,7 +200,7 @@ def test_no_user_whose_zone_stays_gets_more_than_the_cap_in_a_local_day(log: lis
     for effects in play(log).values():
         zone = ZoneInfo("America/New_York")
         capped = sent(effects, "flow", "seq", "other", "daily")
-        days = [local(zone, left_at(one, log)).date() for one in capped]
+        days = [local(zone, left_at(sent_one, log)).date() for sent_one in capped]
         assert all(days.count(day) <= 2 for day in days)
 
 

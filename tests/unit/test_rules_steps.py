@@ -32,8 +32,8 @@ def joined(at_min: float = 0) -> Event:
     return event("user_registered", at_min)
 
 
-def paid(at_min: float, amount: float = 10, **more: object) -> Event:
-    return event("order_paid", at_min, order_id="o", amount=amount, **more)
+def paid(at_min: float, amount: float = 10) -> Event:
+    return event("order_paid", at_min, order_id="o", amount=amount)
 
 
 def told(decisions: list[Decision]) -> list[tuple[str, str]]:

@@ -131,7 +131,7 @@ def test_a_tag_that_time_moves_fires_at_its_time() -> None:
 
 
 @pytest.mark.parametrize(("way", "at_min"), [("enters", 2), ("leaves", 4)])
-def test_a_tag_fires_when_it_crosses_a_bound_not_beyond_it(way: str, at_min: float) -> None:
+def test_a_tag_fires_when_it_crosses_a_bound_not_beyond_it(way: str, at_min: int) -> None:
     running = engine(rule(f"trigger: {{tag: {{id: spent, {way}: {{gte: 100}}}}}}", head=STAGE))
     amounts = [60, 60, 60, -110, 1]
     orders = [
