@@ -38,7 +38,7 @@ DAYS: Final = 60
 BATCH: Final = 50
 # Pareto: the shape of events per user, their least number and most; about 10 in the mean.
 SHAPE: Final = 1.2
-LEAST: Final = 1.75
+LEAST: Final = 2.4
 MOST: Final = 1000
 IDLE: Final = (
     "search_performed", "content_shared", "coupon_used", "message_received", "page_viewed",

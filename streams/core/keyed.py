@@ -141,7 +141,7 @@ class TopK(Lasting):
 
     All weights decay alike, so time alone never changes the order: it is told at the
     newest event, and the favourite of a user who is away stays the favourite. Of equals
-    the first by text leads. 16 values are held (four times k if that is more); the first
+    the first by text leads. 12 values are held (four times k if that is more); the first
     ``shown`` of them are the heaviest, in order.
     """
 
@@ -149,7 +149,7 @@ class TopK(Lasting):
     empty: Value = None
 
     def __init__(self, k: int, half_life_ms: int) -> None:
-        self._k, self._half_life_ms, self._most = k, half_life_ms, max(16, 4 * k)
+        self._k, self._half_life_ms, self._most = k, half_life_ms, max(12, 4 * k)
 
     def new(self) -> Cell:
         return [self.code, self._half_life_ms, 0, 0, 0, {}]
@@ -294,7 +294,10 @@ class PerKey(Lasting):
 
 
 class FirstLast(Lasting):
-    """Values of the first and last event: ``[code, first_ms, first, last_ms - first_ms, last]``."""
+    """Values of the first and last event: ``[code, first_ms, first, last_ms - first_ms, last]``.
+
+    ``last`` is ``None`` if it is the same as the first, as it mostly is.
+    """
 
     code = ord("h")
     empty: Value = None
@@ -306,30 +309,36 @@ class FirstLast(Lasting):
         return plain(raw)
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: Value) -> tuple[Value, Value]:
-        if type(value) is str and value == cell[4] and at_ms > cell[1] + cell[3]:
-            cell[3] = at_ms - cell[1]
-            return UNMOVED
+        _, first_ms, first, since_ms, last = cell
+        if type(value) is str and value == (first if last is None else last):
+            if at_ms > first_ms + since_ms:
+                cell[3] = at_ms - first_ms
+                return UNMOVED
         before = self.read(cell, at_ms)
-        return before, self.read(cell, at_ms) if self._take(cell, at_ms, value) else before
+        self._take(cell, at_ms, value)
+        return before, self.read(cell, at_ms)
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        return None if cell[1] is None else {"first": cell[2], "last": cell[4]}
+        _, first_ms, first, _, last = cell
+        return (
+            None if first_ms is None else {"first": first, "last": first if last is None else last}
+        )
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
         if two[1] is not None:
             self._take(one, two[1], two[2])
-            self._take(one, two[1] + two[3], two[4])
+            self._take(one, two[1] + two[3], two[2] if two[4] is None else two[4])
         return one
 
-    def _take(self, cell: Cell, at_ms: int, value: Value) -> bool:
-        """Take a value in; say whether it is now the first or the last."""
+    def _take(self, cell: Cell, at_ms: int, value: Value) -> None:
         _, first_ms, first, since_ms, last = cell
         if first_ms is None:
-            cell[1:] = [at_ms, value, 0, value]
-            return True
-        last_ms, moved = first_ms + since_ms, False
+            cell[1:] = [at_ms, value, 0, None]
+            return
+        last, last_ms = first if last is None else last, first_ms + since_ms
         if better(at_ms, value, first_ms, first, latest=False):
-            cell[1:4], moved = [at_ms, value, last_ms - at_ms], True
+            first_ms, first = at_ms, value
         if better(at_ms, value, last_ms, last, latest=True):
-            cell[3:], moved = [at_ms - cell[1], value], True
-        return moved
+            last_ms, last = at_ms, value
+        same = type(first) is type(last) and first == last
+        cell[1:] = [first_ms, first, last_ms - first_ms, None if same else last]

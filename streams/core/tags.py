@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from schemas.errors import SiyuError
+from schemas.errors import ConfigInvalid
 from schemas.events import Event
 from schemas.tags import EventTag, ExprTag
 from schemas.touches import TagChange
@@ -20,16 +20,6 @@ from streams.core.kinds import Kind, Lasting, Value, plain
 from streams.core.state import State
 
 Bound = Callable[[Cell, int, int], int]
-
-
-class SameNumber(SiyuError):
-    """Two tags of a rulebook have one number in states (one pair in four billion): rename one."""
-
-    def __init__(self, tag: str, other: str) -> None:
-        super().__init__(
-            f"tags {tag} and {other} have the same number in states: give one of them another id"
-        )
-        self.tag, self.other = tag, other
 
 
 class LiveTag:
@@ -138,7 +128,8 @@ def set_groups(tags: Iterable[LiveTag | LiveExpr], arms: Iterable[tuple[str, Liv
     for one in tags:
         other = by_number.setdefault(one.number, one.id)
         if other != one.id:
-            raise SameNumber(one.id, other)
+            problem = f"tags {other} and {one.id} have one number in states"
+            raise ConfigInvalid("rulebook", problem, hint="give one of them another id")
         groups.setdefault(_moved_by(one, events), []).append(one)
     for ones in groups.values():
         group = Group(one.number for one in ones)
@@ -217,17 +208,16 @@ class Plan:
                 )  # fmt: skip
                 moved.append(tag.id)
         if self._exprs and moved:
-            self._follow(state, event, at_ms, clock_ms, changes, set(moved))
+            self._follow(state, event, at_ms, changes, set(moved))
 
     def _follow(
-        self, state: State, event: Event, at_ms: int, clock_ms: int,
-        changes: list[TagChange], moved: set[str],
-    ) -> None:  # fmt: skip
+        self, state: State, event: Event, at_ms: int, changes: list[TagChange], moved: set[str]
+    ) -> None:
         """Make the exprs anew that read what was moved."""
         for expr in self._exprs:
             if expr.reads.isdisjoint(moved):
                 continue
-            before, after = expr.move(state, clock_ms, touched=True)
+            before, after = expr.move(state, state.latest_ms, touched=True)
             if before != after:
                 cause = _cause(event.user, event.message_id)
                 changes.append(

@@ -1,0 +1,70 @@
+"""Time alone moves tags on the real clock: no event arrives, the worker's own tick does it."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from schemas import topics
+from schemas.settings import Settings
+from schemas.touches import TagChange, decode_tag_change
+from streams.runtime.broker import ensure_topics
+from tests.worker_harness import Feed, environment, unique, until, worker
+
+pytestmark = pytest.mark.integration
+DAY_MS = 86_400_000
+# So much of the 30 days is still to come when the event is sent: over the settle time.
+LEFT_MS = 6000
+LIFECYCLE = {
+    "id": "lifecycle", "kind": "stage", "else": "dormant",
+    "stages": [{"active": {"since_last": {"lt": "14d"}}}, {"cooling": {"since_last": {"lt": "30d"}}}],
+}  # fmt: skip
+
+
+@pytest.fixture
+def feed(kafka: str) -> Iterator[Feed]:
+    ensure_topics(Settings(kafka=kafka))
+    made = Feed(kafka)
+    yield made
+    made.close()
+
+
+def test_a_user_is_dormant_after_30_days_at_that_time_with_no_event_arriving(
+    kafka: str, feed: Feed, tmp_path: Path
+) -> None:
+    (tmp_path / "rules.yaml").write_text(json.dumps({"tags": [LIFECYCLE]}))
+    (tmp_path / "plan.yaml").write_text(json.dumps({"events": {}}))
+    shop = unique("shop")
+
+    def changes(user: str) -> list[tuple[TagChange, int]]:
+        read = [(decode_tag_change(r.value), r.timestamp) for r in feed.read_records(topics.TAGS)
+                if f"user_id:{user}".encode() == r.key]  # fmt: skip
+        return sorted(read, key=lambda one: one[0].time_ms)
+
+    with worker(environment(kafka, tmp_path), tmp_path / "log"):
+        first = {"type": "track", "event": "app_started", "userId": f"{shop}-a"}
+        feed.send([first], account=shop)
+        until(lambda: changes(f"{shop}-a"), "the worker runs")
+        now_ms = time.time_ns() // 1_000_000
+        happened_ms = now_ms - 30 * DAY_MS + LEFT_MS
+        last = first | {
+            "userId": f"{shop}-b", "originalTimestamp": _text(happened_ms), "sentAt": _text(now_ms),
+        }  # fmt: skip
+        feed.send([last], account=shop, received_at_ms=now_ms)
+        until(lambda: len(changes(f"{shop}-b")) == 3, "time has moved the stage to its end")
+    found = changes(f"{shop}-b")
+    assert [(one.after, one.time_ms - happened_ms) for one, _ in found] == [
+        ("active", 0), ("cooling", 14 * DAY_MS), ("dormant", 30 * DAY_MS),
+    ]  # fmt: skip
+    # Never ahead of its time; the worker looks every 50 ms.
+    dormant, written_ms = found[-1]
+    assert written_ms >= dormant.time_ms
+    assert dormant.message_id == ""
+    print(f"written {written_ms - dormant.time_ms} ms after its time")
+
+
+def _text(time_ms: int) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time_ms // 1000))
+    return f"{whole}.{time_ms % 1000:03d}Z"
