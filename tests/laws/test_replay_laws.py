@@ -35,9 +35,9 @@ class Story:
 
 @st.composite
 def happenings(draw: st.DrawFn) -> Event:
-    at_min = draw(st.integers(0, 600))
-    # Most arrive at once; some a while later, beside younger ones in the log.
-    late_min = draw(st.sampled_from((0.0, 0.0, 0.02, 0.05, 1.0, 31.0, 200.0)))
+    at_min = draw(st.integers(0, 20)) * 10
+    # Around the end of a wait (30 min) and its settle time (3 s), and much later.
+    late_min = draw(st.sampled_from((0.0, 0.0, 0.04, 0.06, 1.0, 31.0, 200.0)))
     made = event(
         draw(st.sampled_from(NAMES)), at_min, received_min=at_min + late_min,
         mid=f"m{draw(st.uuids())}", cart_id=draw(st.sampled_from(("c1", "c2"))), amount=99,

@@ -21,6 +21,8 @@ from sinks.clickhouse.history import Extent, History
 # What the server sorts and groups at once for one part.
 EVENTS_PER_PART: Final = 150_000
 _TELL_EVERY_EVENTS: Final = 2000
+# Less is done here before another process has started.
+_ALONE_EVENTS: Final = 20_000
 
 
 class Fold(Protocol):
@@ -48,6 +50,11 @@ def fan_out(
     clocked: bool = False,
 ) -> Any:  # noqa: ANN401 - whatever the folds find
     """Return what the folds found over all users, merged; a bar on stderr if it has a title."""
+    if extent.events <= _ALONE_EVENTS:
+        history, fold = History(url, until_ms, clocked=clocked), make()
+        for user, events in history.users(0, 1):
+            fold.user(user, events)
+        return fold.found
     processes = processes or os.cpu_count() or 1
     parts = max(processes, -(-extent.events // EVENTS_PER_PART))
     context = multiprocessing.get_context("spawn")
