@@ -310,10 +310,10 @@ class FirstLast(Lasting):
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: Value) -> tuple[Value, Value]:
         _, first_ms, first, since_ms, last = cell
-        if type(value) is str and value == (first if last is None else last):
-            if at_ms > first_ms + since_ms:
-                cell[3] = at_ms - first_ms
-                return UNMOVED
+        same = type(value) is str and value == (first if last is None else last)
+        if same and at_ms > first_ms + since_ms:
+            cell[3] = at_ms - first_ms
+            return UNMOVED
         before = self.read(cell, at_ms)
         self._take(cell, at_ms, value)
         return before, self.read(cell, at_ms)

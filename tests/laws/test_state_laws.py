@@ -142,5 +142,5 @@ def test_cells_that_do_not_fit_their_numbers_are_an_error(cells: bytes) -> None:
 
 
 def test_two_tags_of_one_number_are_refused() -> None:
-    with pytest.raises(ConfigInvalid, match="t15385 and t210367 have one number .*another id"):
+    with pytest.raises(ConfigInvalid, match=r"t15385 and t210367 have one number .*another id"):
         engine("tags:\n- {id: t15385, kind: channel}\n- {id: t210367, kind: channel}")
