@@ -63,8 +63,28 @@ def up(*, as_json: Json = False) -> None:
 
 
 @app.command()
-def migrate(*, as_json: Json = False) -> None:
+def migrate(
+    *,
+    show: Annotated[
+        bool, typer.Option("--print", help="Only print the SQL of ClickHouse's tables.")
+    ] = False,
+    cluster: Annotated[
+        str, typer.Option(help="With --print: for this cluster, replicated and distributed.")
+    ] = "",
+    roles: Annotated[bool, typer.Option(help="With --print: of the roles instead.")] = False,
+    as_json: Json = False,
+) -> None:
     """Create what is missing: Kafka topics and ClickHouse tables."""
+    if show:
+        from sinks.clickhouse import render
+
+        sql = (render.roles if roles else render.render)(
+            Settings().clickhouse, cluster=cluster or None
+        )
+        print("\n\n".join(f"{statement};" for statement in sql))
+        return
+    if cluster or roles:
+        raise typer.BadParameter("--cluster and --roles go with --print")
     made = _migrate(Settings())
     if as_json:
         print_json(made)

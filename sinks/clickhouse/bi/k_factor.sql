@@ -20,25 +20,25 @@
 WITH
     opens AS
     (
-        SELECT
-            person,
-            min(timestamp) AS time,
-            argMin(
-                has(
-                    arrayMap(name -> splitByChar(':', name)[-1], arrayPushBack(mapValues(identities), user)),
-                    splitByChar(':', JSONExtractString(properties, 'sharer'))[-1]
-                ), (timestamp, _partition, _offset)
-            ) AS own
+        SELECT person, min(timestamp) AS time, argMin(sharer_key, (timestamp, _partition, _offset)) AS sharer
         FROM events
-        WHERE event = {opened:String} AND JSONExtractString(properties, 'sharer') != ''
+        WHERE event = {opened:String} AND sharer_key != 0
         GROUP BY person
-        HAVING NOT own
+    ),
+    named AS
+    (
+        SELECT name_key, argMin(identifiers.person, first) AS parent
+        FROM identifiers
+        WHERE name_key IN (SELECT sharer FROM opens)
+        GROUP BY name_key
     ),
     brought AS
     (
         SELECT opens.person AS person, any(opens.time) AS time
         FROM users
         INNER JOIN opens ON opens.person = users.person
+        LEFT JOIN named ON named.name_key = opens.sharer
+        WHERE named.parent != opens.person
         GROUP BY person
         HAVING time <= min(users.first) + toIntervalSecond({new_within_s:UInt32})
     ),

@@ -21,18 +21,18 @@ WITH RECURSIVE
         SELECT
             person,
             min(timestamp) AS time,
-            argMin((JSONExtractString(properties, 'sharer') AS whose, splitByChar(':', whose)[-1]), (timestamp, _partition, _offset)) AS sharer
+            argMin(sharer_key, (timestamp, _partition, _offset)) AS sharer
         FROM events
-        WHERE event = {opened:String} AND JSONExtractString(properties, 'sharer') != ''
+        WHERE event = {opened:String} AND sharer_key != 0
         GROUP BY person
         HAVING toDate(time, {tz:String}) BETWEEN {from:Date} AND {to:Date}
     ),
     named AS
     (
-        SELECT name, argMin(identifiers.person, first) AS parent
+        SELECT name_key, argMin(identifiers.person, first) AS parent
         FROM identifiers
-        WHERE name IN (SELECT sharer.2 FROM opens)
-        GROUP BY name
+        WHERE name_key IN (SELECT sharer FROM opens)
+        GROUP BY name_key
     ),
     seen AS
     (
@@ -44,10 +44,10 @@ WITH RECURSIVE
     new_ones AS
     (
         -- A sharer that never sent an event is known by the name alone.
-        SELECT opens.person AS person, opens.time AS time, if(named.parent = 0, sipHash64(opens.sharer.1), named.parent) AS parent
+        SELECT opens.person AS person, opens.time AS time, if(named.parent = 0, opens.sharer, named.parent) AS parent
         FROM opens
         INNER JOIN seen ON seen.person = opens.person
-        LEFT JOIN named ON named.name = opens.sharer.2
+        LEFT JOIN named ON named.name_key = opens.sharer
         WHERE parent != opens.person AND opens.time <= seen.first + toIntervalSecond({new_within_s:UInt32})
     ),
     (
