@@ -200,7 +200,7 @@ def test_no_user_whose_zone_stays_gets_more_than_the_cap_in_a_local_day(log: lis
     for effects in play(log).values():
         zone = ZoneInfo("America/New_York")
         capped = sent(effects, "flow", "seq", "other", "daily")
-        days = [local(zone, left_at(sent_one, log)).date() for sent_one in capped]
+        days = [local(zone, left_at(told, log)).date() for told in capped]
         assert all(days.count(day) <= 2 for day in days)
 
 
@@ -210,8 +210,8 @@ def test_nothing_is_sent_in_quiet_hours(log: list[Event], zone: str) -> None:
     for one in log:
         one.context = {"timezone": zone}
     for effects in play(log).values():
-        for one in sent(effects, *QUIETED):
-            assert NIGHT.end_ms(left_at(one, log), ZoneInfo(zone)) is None
+        for told in sent(effects, *QUIETED):
+            assert NIGHT.end_ms(left_at(told, log), ZoneInfo(zone)) is None
 
 
 @settings(deadline=None)
