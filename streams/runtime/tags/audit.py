@@ -88,6 +88,7 @@ async def audit_tags(
         "figures": {
             "users": len(names), "behind": behind, "events": events, "at_ms": at_ms,
             "seconds": round(time.monotonic() - began_s, 1), "seed": seed,
+            "state_bytes": _sizes(live),
             "tags": {tag: verdict.told() for tag, verdict in verdicts.items()},
         },
     }  # fmt: skip
@@ -105,6 +106,12 @@ def _settled(live: Live, sample: list[str]) -> tuple[list[tuple[str, int, int]],
         else:
             behind += 1
     return settled, behind
+
+
+def _sizes(live: Live) -> dict[str, int]:
+    """Return the median and the 99th percentile of the packed states, bytes."""
+    sizes = sorted(len(value) - HEADER_BYTES for value in live.states.values()) or [0]
+    return {"median": sizes[len(sizes) // 2], "p99": sizes[len(sizes) * 99 // 100]}
 
 
 def _compare(
