@@ -131,9 +131,9 @@ def test_lift_and_its_interval_are_those_that_newcombe_published(empty: Settings
         *(paid(f"t{n}", 1, 10) for n in range(14, 70)), *(paid(f"h{n}", 3, 5) for n in range(48)),
         paid("t0", -0.1, 99), paid("t1", 3.01, 99), paid("h0", 2, 5), paid("o", 1, 7),
     ])  # fmt: skip
-    everyone, a, b = ask(empty, "touch_lift")
+    everyone, a, b = ask(empty, "touch_lift", goal="order_paid")
     columns = "variant treated treated_reached holdout holdout_reached"
-    assert table(empty, "touch_lift", columns)[0] == ("all", 70, 56, 80, 48)
+    assert table(empty, "touch_lift", columns, goal="order_paid")[0] == ("all", 70, 56, 80, 48)
     assert [everyone[key] for key in ("lift", "lift_low", "lift_high")] == [0.2, 0.0524, 0.3339]
     assert everyone["relative_lift"] == 0.3333
     assert everyone["extra_reached"] == 14
@@ -146,6 +146,22 @@ def test_a_rule_without_a_holdout_claims_no_lift(empty: Settings) -> None:
     land(empty, "decisions", [_decided("t", "sent", "passed")])
     columns = "variant treated holdout holdout_rate lift lift_low extra_reached"
     assert table(empty, "touch_lift", columns) == [("all", 1, 0, None, None, None, None)]
+
+
+def test_a_rules_own_goal_counts_for_whom_was_to_be_treated(empty: Settings) -> None:
+    land(empty, "decisions", [
+        _decided("a", "sent", "passed", "x"), _decided("b", "held", "quiet:night", "x"),
+        _decided("c", "suppressed", "exclusive", "y"), _decided("d", "suppressed", "shadow", "y"),
+        _decided("e", "holdout", "holdout", "y"), _decided("f", "suppressed", "cooldown"),
+        _decided("a", "converted", "treated", "x", days=9),
+        _decided("e", "converted", "holdout", "y", days=2),
+        # One that converted before it was treated again has not been brought by it.
+        _decided("c", "converted", "treated", "y", days=-1),
+    ])  # fmt: skip
+    columns = "variant treated treated_reached holdout holdout_reached"
+    assert table(empty, "touch_lift", columns) == [
+        ("all", 3, 1, 1, 1), ("x", 2, 1, 1, 1), ("y", 1, 0, 1, 1),
+    ]  # fmt: skip
 
 
 def test_shares_make_a_tree_of_those_they_brought(empty: Settings) -> None:

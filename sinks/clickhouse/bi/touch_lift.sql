@@ -1,15 +1,16 @@
 -- Lift of touches: how many more of the treated users than of the holdout reached the goal, by
 -- rule and variant, with a 95 % confidence interval (Newcombe's, of two Wilson intervals). A
 -- user counts once for a rule, from the first decision in the days asked for. Variant "all"
--- has also those whom a cap kept from being sent to, as the holdout has theirs: judge by it.
--- :param goal String = order_paid -- event that is the goal; its amount is the revenue
--- :param within_s UInt32 = 259200 -- seconds from the decision to the goal
+-- are all. Treated is who was to be: also whom a cap, quiet hours or another rule of the group
+-- kept from being sent to, as the holdout has such users too.
+-- :param goal String = -- event that is the goal, its amount the revenue; empty: each rule's own goal
+-- :param within_s UInt32 = 259200 -- seconds from the decision to the event; a rule's own goal has its own
 -- :param rule String = -- only this rule; empty: all
 -- :param from Date = 2000-01-01 -- first day of decisions
 -- :param to Date = 2100-01-01 -- last day
 -- :param tz String = Asia/Shanghai -- time zone of the days
 -- :column rule -- id of the rule
--- :column variant -- the variant that was sent, or "all"
+-- :column variant -- the variant that was drawn, or "all"
 -- :column treated -- users treated
 -- :column treated_reached -- of them, that reached the goal in time
 -- :column treated_rate -- treated_reached over treated
@@ -27,13 +28,24 @@
 WITH
     entered AS
     (
-        -- What is refused before the holdout is drawn (audience, cooldown, late) is in neither group.
+        -- What is refused before the holdout is drawn (audience, cooldown, late) is in neither group,
+        -- nor what a rule in shadow would have done.
         SELECT rule, person, min(time) AS since, argMin((toString(outcome), toString(variant)), (time, _partition, _offset)) AS met
         FROM decisions
-        WHERE (outcome IN ('sent', 'holdout') OR (outcome = 'suppressed' AND startsWith(reason, 'cap:')))
+        WHERE (outcome IN ('sent', 'held', 'holdout') OR (outcome = 'suppressed' AND (match(reason, '^(cap|quiet):') OR reason IN ('exclusive', 'max_hold'))))
             AND ({rule:String} = '' OR rule = {rule:String})
             AND toDate(time, {tz:String}) BETWEEN {from:Date} AND {to:Date}
         GROUP BY rule, person
+    ),
+    goals AS
+    (
+        SELECT '*' AS rule, person, timestamp AS time, toFloat64(ifNull(amount, 0)) AS worth
+        FROM events
+        WHERE {goal:String} != '' AND event = {goal:String}
+        UNION ALL
+        SELECT toString(rule) AS rule, person, time, ifNull(value, 0) AS worth
+        FROM decisions
+        WHERE {goal:String} = '' AND outcome = 'converted'
     ),
     ends AS
     (
@@ -41,10 +53,10 @@ WITH
             entered.rule AS rule,
             entered.person AS person,
             any(entered.met) AS met,
-            countIf(goals.timestamp BETWEEN entered.since AND entered.since + toIntervalSecond({within_s:UInt32})) AS times,
-            sumIf(ifNull(goals.amount, 0), goals.timestamp BETWEEN entered.since AND entered.since + toIntervalSecond({within_s:UInt32})) AS paid
+            countIf((goals.rule = '*' OR goals.rule = entered.rule) AND goals.time >= entered.since AND (goals.rule != '*' OR goals.time <= entered.since + toIntervalSecond({within_s:UInt32}))) AS times,
+            sumIf(goals.worth, (goals.rule = '*' OR goals.rule = entered.rule) AND goals.time >= entered.since AND (goals.rule != '*' OR goals.time <= entered.since + toIntervalSecond({within_s:UInt32}))) AS paid
         FROM entered
-        LEFT JOIN (SELECT person, timestamp, amount FROM events WHERE event = {goal:String}) AS goals ON goals.person = entered.person
+        LEFT JOIN goals ON goals.person = entered.person
         GROUP BY rule, person
     ),
     groups AS
@@ -56,7 +68,7 @@ WITH
         UNION ALL
         SELECT rule, met.2 AS variant, count() AS n, countIf(times > 0) AS k, toFloat64(sum(paid)) AS worth
         FROM ends
-        WHERE met.1 = 'sent' AND met.2 != ''
+        WHERE met.1 != 'holdout' AND met.2 != ''
         GROUP BY rule, variant
     ),
     held AS
