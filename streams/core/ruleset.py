@@ -28,6 +28,7 @@ from streams.core.compile import (
 from streams.core.conditions import parse, parse_ref, refs
 from streams.core.goals import Goals
 from streams.core.hearing import Effects, no_event, timely
+from streams.core.reach import openings
 from streams.core.rulebook import Rulebook
 from streams.core.rules import LiveRule, TagReader
 from streams.core.runs import Flow, OnExit
@@ -53,6 +54,8 @@ class RuleSet:
         ranked = sorted(rulebook.rules, key=lambda rule: -rule.priority)
         triggers = [named for rule in ranked for named in self._of(rule)]
         self._watch_zone()
+        sends = [step.send for rule in ranked for _, step in walk(rule.steps) if step.send]
+        self._first += openings(channel for send in sends for channel in send.via)
         if any(rule.guard.cap for rule in ranked):
             self._first.append((TOUCH_FAILED, OnRefund()))
         self.triggers: list[Named] = [*self._first, *triggers]

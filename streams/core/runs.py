@@ -16,6 +16,7 @@ from streams.core.compile import Predicate
 from streams.core.goals import credit
 from streams.core.hearing import Effects, Hearing, timely
 from streams.core.quiet import QuietWindow
+from streams.core.reach import reachable, use
 from streams.core.rules import LiveRule
 from streams.core.state import (
     DAY_MS,
@@ -118,6 +119,12 @@ class Flow:
         if hearing.late:
             tell(hearing, effects, "suppressed", "late", step=step)
             return "suppressed"
+        via = reachable(state, send.via, clock_ms)
+        if len(via) < len(send.via):
+            hearing.note("channels open", ", ".join(via), ok=bool(via))
+        if not via:
+            tell(hearing, effects, "suppressed", "channel:closed", step=step)
+            return "suppressed"
         if self._window is not None and (kept := self._keep_quiet(hearing, effects, step)):
             return kept
         if self._cap is not None:
@@ -129,7 +136,8 @@ class Flow:
         if self.rule.rule.status == "shadow":
             tell(hearing, effects, "suppressed", "shadow", step=step)
             return "sent"
-        touch = self._touch(hearing, send, step)
+        touch = self._touch(hearing, send, via, step)
+        use(state, via[0])
         if self._cap is not None:
             self._cap.reserve(state, clock_ms, touch.touch_id)
         credit(state, self.rule.id, hearing.trigger, touch.touch_id)
@@ -173,7 +181,7 @@ class Flow:
             due_ms + self._settle_ms, cause, hearing.variant, held, hearing.key,
         ))  # fmt: skip
 
-    def _touch(self, hearing: Hearing, send: Send, step: str) -> Touch:
+    def _touch(self, hearing: Hearing, send: Send, via: list[str], step: str) -> Touch:
         """Return the touch of a step; the first step's has the id of the run alone."""
         event = hearing.event
         root = make_id("touch", self.rule.id, hearing.version, event.user, hearing.trigger)
@@ -182,7 +190,7 @@ class Flow:
             rule=self.rule.id,
             rule_version=self.rule.version,
             user=event.user,
-            via=send.via,
+            via=via,
             template=send.template,
             time_ms=hearing.at_ms,
             variant=hearing.variant,

@@ -125,6 +125,8 @@ class State(msgspec.Struct, array_like=True):
     reserved: dict[str, tuple[str, int]] = {}
     # Since when and by which event the tags have their values: see origins.py.
     origins: bytes = b""
+    # By channel: until when it is open, and for how many messages.
+    windows: dict[str, tuple[int, int]] = {}
 
     def rule(self, rule: str) -> RuleState:
         """Return the part of a rule, made on first use."""

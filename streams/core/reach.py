@@ -1,0 +1,62 @@
+"""Channel windows (会话窗口): on which channels a message may go out to a user right now.
+
+WeChat and WeCom let a shop write only for a while after an act of the user, and only so
+often. The longest that stands open is kept; a message that goes out uses up one.
+"""
+
+from collections.abc import Iterable, Iterator
+
+from schemas.channels import CHANNELS, ChannelFacts, Opening
+from schemas.events import Event
+from streams.core.hearing import Effects
+from streams.core.state import State
+
+_FREE = ChannelFacts()
+
+
+def reachable(state: State, via: list[str], at_ms: int) -> list[str]:
+    """Return the channels, in the order of wish, that are open at a time."""
+    return [one for one in via if _is_open(state, one, at_ms)]
+
+
+def use(state: State, channel: str) -> None:
+    """Count a message that went out over a channel."""
+    window = state.windows.get(channel)
+    if window is not None:
+        state.windows[channel] = (window[0], window[1] - 1)
+
+
+def openings(channels: Iterable[str]) -> "Iterator[tuple[str, OnOpening]]":
+    """Yield what keeps the windows of channels, by the names of the events that open them."""
+    for channel in dict.fromkeys(channels):
+        for opening in CHANNELS.get(channel, _FREE).opens:
+            yield opening.event, OnOpening(channel, opening)
+
+
+class OnOpening:
+    """Opens a channel when the user acts."""
+
+    priority = 20_000
+
+    def __init__(self, channel: str, opening: Opening) -> None:
+        self._channel, self._opening = channel, opening
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event: a brief window does not end a longer one that still has room."""
+        del effects, late
+        opening = self._opening
+        if opening.source is not None and event.source != opening.source:
+            return
+        until_ms, left = state.windows.get(self._channel, (0, 0))
+        ends_ms = at_ms + opening.for_ms
+        if ends_ms >= until_ms or left <= 0:
+            state.windows[self._channel] = (ends_ms, opening.messages)
+
+
+def _is_open(state: State, channel: str, at_ms: int) -> bool:
+    if not CHANNELS.get(channel, _FREE).opens:
+        return True
+    until_ms, left = state.windows.get(channel, (0, 0))
+    return left > 0 and at_ms <= until_ms
