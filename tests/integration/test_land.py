@@ -84,7 +84,12 @@ def test_a_row_that_clickhouse_refuses_does_not_hold_up_the_others(landing: Benc
 def test_the_same_part_again_changes_neither_rows_nor_aggregates(landing: Bench) -> None:
     writer = Writer(landing.settings)
     parts = _parts(0, 500)
-    counts = "SELECT (SELECT count() FROM events), (SELECT sum(events) FROM events_per_minute)"
+    counts = (
+        "SELECT (SELECT count() FROM events), (SELECT sum(events) FROM events_per_minute),"
+        " (SELECT sum(events) FROM users_per_day), (SELECT count() FROM journeys),"
+        " (SELECT sum(events) FROM activity), (SELECT sum(events) FROM users),"
+        " (SELECT (sum(orders), sum(amount)) FROM orders)"
+    )
     for part in parts:
         writer.insert(part)
     once = landing.ask(counts)

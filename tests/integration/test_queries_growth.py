@@ -4,6 +4,7 @@ from decimal import Decimal
 
 import pytest
 
+from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 from schemas.touches import Decision, Outcome, encode
 from sinks.clickhouse.client import connect
@@ -48,6 +49,25 @@ def test_stickiness_looks_back_7_and_30_days(empty: Settings) -> None:
     # The days before the first one shown still count into its WAU and MAU.
     (row,) = ask(empty, "stickiness", **{"from": "2026-01-04", "to": "2026-01-04"})
     assert row == found["2026-01-04"]
+
+
+def test_a_session_ends_at_a_pause_whatever_its_door_and_quarter(empty: Settings) -> None:
+    # From noon: 14 and 16 lie in two quarters, 46 is thirty minutes after 16 and 76.1 is more.
+    stays = [("a", "app", minute) for minute in (0, 14, 16, 76.1)]
+    stays += [("a", "web", 46), ("b", "app", 29), ("b", "web", 20), ("b", "app", 59.5)]
+    stays += [("c", "app", 12 * 60 - 5), ("c", "app", 12 * 60 + 5)]
+    land(empty, "events", [
+        happened(user, "page_viewed", minute / 1440, source=source)
+        for user, source, minute in stays
+    ])  # fmt: skip
+    columns = "start sessions users events_per_session mean_minutes median_minutes bounce_rate"
+    assert table(empty, "sessions", columns) == [
+        ("2026-01-01", 5, 3, 2, 13, 9, 0.4),
+    ]
+    assert table(empty, "sessions", "sessions", gap_s="1810") == [(4,)]
+    assert table(empty, "sessions", "sessions users", source="web") == [(2, 2)]
+    with pytest.raises(ConfigInvalid, match="900 or more"):
+        ask(empty, "sessions", gap_s="899")
 
 
 def test_paths_end_at_a_pause(empty: Settings) -> None:
