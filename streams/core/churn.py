@@ -16,7 +16,7 @@ down: each is a step at its own time, so what was last written is always what ho
 
 from bisect import insort
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from math import ceil, sqrt
 from statistics import NormalDist
 from typing import Final
@@ -26,6 +26,7 @@ from streams.core.cells import Cell
 from streams.core.kinds import Value
 
 TIMES: Final = 16
+LEVELS: Final = ("low", "middle", "high")
 MOST_REGULAR: Final = 25.0
 LEAST_SPREAD: Final = 3
 _NORMAL: Final = NormalDist()
@@ -33,9 +34,10 @@ TENTHS: Final = tuple(_NORMAL.inv_cdf(tenth / 10) for tenth in range(1, 10))
 
 
 class Churn:
-    """``{level, risk}``: ``[code, shown, as_of_ms, times]``; time alone raises the level.
+    """``{level, risk}``: ``[code, shown, as_of_ms, first_ms, intervals]``; time alone moves it.
 
-    The latest 16 times are a multiset: neither order nor grouping of a merge matters.
+    ``shown`` is ten times the risk, times three, plus the level's rank. The latest 16 times
+    are a multiset: neither order nor grouping of a merge matters.
     """
 
     code = ord("u")
@@ -47,19 +49,22 @@ class Churn:
         self._steps = sorted((*TENTHS, self._middle, self._high))
 
     def new(self) -> Cell:
-        return [self.code, None, 0, []]
+        return [self.code, None, 0, None, []]
 
     def accept(self, raw: object) -> object | None:
         return 0  # only the time counts
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
-        before: Value = cell[1]
-        self._take(cell, (at_ms,))
-        self._show(cell, clock_ms)
-        return before, cell[1]
+        before = cell[1]
+        _take(cell, (at_ms,))
+        cell[1], cell[2] = self._rank(cell, clock_ms), clock_ms
+        return _value(before), _value(cell[1])
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        times: list[int] = cell[3]
+        return _value(self._rank(cell, at_ms))
+
+    def _rank(self, cell: Cell, at_ms: int) -> int | None:
+        times = _times(cell)
         if not times:
             return None
         silence_ms = at_ms - times[-1]
@@ -69,12 +74,12 @@ class Churn:
             return silence_ms >= quantile_ms(mean_ms, regularity, z)
 
         if not reached(self._steps[0]):
-            return {"level": "low", "risk": 0.0}
-        level = "high" if reached(self._high) else "middle" if reached(self._middle) else "low"
-        return {"level": level, "risk": sum(map(reached, TENTHS)) / 10}
+            return 0
+        level = reached(self._middle) + reached(self._high)
+        return len(LEVELS) * sum(map(reached, TENTHS)) + level
 
     def expiry_ms(self, cell: Cell) -> int:
-        times: list[int] = cell[3]
+        times = _times(cell)
         if not times:
             return 0
         mean_ms, regularity = rhythm(times, self._rhythm_ms)
@@ -84,24 +89,34 @@ class Churn:
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
         before, step_ms = cell[1], self.expiry_ms(cell)
         if not step_ms or step_ms > now_ms:
-            return before, before, now_ms
-        self._show(cell, step_ms)
-        return before, cell[1], step_ms
+            return _value(before), _value(before), now_ms
+        cell[1], cell[2] = self._rank(cell, step_ms), step_ms
+        return _value(before), _value(cell[1]), step_ms
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        if two[3]:
-            self._take(one, two[3])
-            self._show(one, clock_ms)
+        if two[3] is not None:
+            _take(one, _times(two))
+            one[1], one[2] = self._rank(one, clock_ms), clock_ms
         return one
 
-    def _show(self, cell: Cell, at_ms: int) -> None:
-        cell[1], cell[2] = self.read(cell, at_ms), at_ms
 
-    def _take(self, cell: Cell, more: Iterable[int]) -> None:
-        times: list[int] = cell[3]
-        for one in more:
-            insort(times, one)
-        del times[:-TIMES]
+def _value(shown: int | None) -> Value:
+    if shown is None:
+        return None
+    tenths, level = divmod(shown, len(LEVELS))
+    return {"level": LEVELS[level], "risk": tenths / 10}
+
+
+def _times(cell: Cell) -> list[int]:
+    return [] if cell[3] is None else list(accumulate(cell[4], initial=cell[3]))
+
+
+def _take(cell: Cell, more: Iterable[int]) -> None:
+    times = _times(cell)
+    for one in more:
+        insort(times, one)
+    del times[:-TIMES]
+    cell[3], cell[4] = times[0], [later - earlier for earlier, later in pairwise(times)]
 
 
 def rhythm(times: list[int], default_ms: int) -> tuple[float, float]:
