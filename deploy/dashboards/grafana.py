@@ -97,7 +97,8 @@ def panel_sql(chart: Chart) -> str:
     view = call(chart.question, _CONTROLS | fixed(chart))
     if chart.show == "lines":
         # The data source wants the time first, then what names the series, then the values.
-        time = f"toDateTime(`{chart.x}`, '{_TZ}') AS time" if chart.x != "time" else "`time`"
+        # A day becomes its first moment; a row without a time could not be drawn anyway.
+        time = f"assumeNotNull(toDateTime(`{chart.x}`, '{_TZ}')) AS time"
         by = [f"toString(`{chart.by}`) AS series"] if chart.by else []
         columns = [time, *by, *(f"toFloat64(`{name}`) AS `{name}`" for name in chart.values)]
     else:
