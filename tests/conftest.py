@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from clickhouse_driver import Client
+from hypothesis import HealthCheck, settings
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 
@@ -17,6 +18,9 @@ from deploy.local.stack import StackInfo
 from tests.land_harness import Bench, bench
 
 TopicFactory = Callable[..., str]
+# No law is about speed: a machine that is busy must not break one.
+settings.register_profile("siyu", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("siyu")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

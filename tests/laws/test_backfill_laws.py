@@ -1,7 +1,7 @@
 """Laws of rebuilt tags: what the record brings, with what came since, is what a full fold gives."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import Event, decode_event, encode_event
@@ -36,7 +36,7 @@ def record(tag: str, history: list[Event], upto: int) -> Event:
 
 
 @pytest.mark.parametrize("tag", TAGS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25)
 @given(stories, stories, st.integers(0, 400))
 def test_a_rebuilt_tag_and_what_came_since_is_a_fold_of_everything(
     tag: str, history: list[Event], since: list[Event], later_min: int

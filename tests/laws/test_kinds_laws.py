@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import Event
@@ -149,7 +149,7 @@ def folded(kind: Kind, tag_id: str, story: list[Event], clock_ms: int) -> Cell:
 
 
 @pytest.mark.parametrize("tag_id", TAGS)
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(st.lists(stories, min_size=3, max_size=3), st.integers(0, 300))
 def test_a_merge_is_what_one_user_with_all_events_would_hold(
     tag_id: str, parts: list[list[Event]], later_min: int
