@@ -24,7 +24,8 @@ def row(record: Any) -> tuple[Any, ...]:  # noqa: ANN401 - aiokafka is untyped
     one = decode_event(record.value)
     return (
         one.message_id, one.type, one.event, one.user, one.source, one.door, one.account,
-        _time(one.timestamp_ms), _time(one.received_at_ms), None, None,
+        _time(one.timestamp_ms), _time(one.received_at_ms),
+        _time(one.original_timestamp_ms or 0), _time(one.sent_at_ms or 0),
         one.user_id or "", one.anonymous_id or "", one.identities,
         *(msgspec.json.encode(part).decode() for part in (one.context, one.properties, one.traits)),
         one.marks, one.raw_partition, one.raw_offset,

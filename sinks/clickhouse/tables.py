@@ -1,6 +1,6 @@
 """The one table of what lands where: topic, contract, ClickHouse table, columns."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Annotated, Any, Final, get_origin
@@ -34,9 +34,9 @@ class Table:
     json_columns: frozenset[str] = frozenset()
     text_columns: frozenset[str] = frozenset()
 
-    def insert_sql(self) -> str:
-        """Return the INSERT that the writer sends."""
-        return f"INSERT INTO {self.name} ({', '.join(self.columns)}) VALUES"
+    def insert_sql(self, columns: Iterable[str] | None = None) -> str:
+        """Return the INSERT that the writer sends; without some columns, they take defaults."""
+        return f"INSERT INTO {self.name} ({', '.join(columns or self.columns)}) VALUES"
 
 
 def _narrow(name: str, annotation: Any) -> Any:  # noqa: ANN401 - a type, of any form

@@ -14,7 +14,7 @@ from schemas.errors import SinkUnavailable
 from schemas.settings import Settings
 from sinks.clickhouse.client import as_ours, connect
 from sinks.clickhouse.rows import Part, Span
-from sinks.clickhouse.tables import BY_TOPIC, offsets_sql
+from sinks.clickhouse.tables import BY_TOPIC, PROVENANCE, offsets_sql
 
 # Without each of these a repeated block would be stored again, here or in a view's target.
 EXACTLY_ONCE: Final[Mapping[str, Any]] = {
@@ -39,10 +39,15 @@ class Writer:
         same part again) and ``RowsRefused`` if the store will never take these rows.
         """
         try:
+            # What is NULL, '', [] or 0 in every row is what ClickHouse puts there by itself.
+            told = {
+                name: list(column)  # the driver replaces NULLs in the lists that it gets
+                for name, column in zip(part.table.columns, part.columns, strict=True)
+                if name in PROVENANCE or any(column)
+            }
             self._client().execute(
-                part.table.insert_sql(),
-                # The driver replaces NULLs in the lists that it gets: it gets its own.
-                [list(column) for column in part.columns],
+                part.table.insert_sql(told),
+                list(told.values()),
                 columnar=True,
                 settings={**EXACTLY_ONCE, "insert_deduplication_token": part.token},
             )

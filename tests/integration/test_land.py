@@ -88,7 +88,7 @@ def test_the_same_part_again_changes_neither_rows_nor_aggregates(landing: Bench)
         "SELECT (SELECT count() FROM events), (SELECT sum(events) FROM events_per_minute),"
         " (SELECT sum(events) FROM users_per_day), (SELECT count() FROM journeys),"
         " (SELECT sum(events) FROM activity), (SELECT sum(events) FROM users),"
-        " (SELECT (sum(orders), sum(amount)) FROM orders)"
+        " (SELECT sum(orders) FROM orders), (SELECT sum(amount) FROM orders)"
     )
     for part in parts:
         writer.insert(part)
