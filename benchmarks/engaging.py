@@ -25,7 +25,7 @@ from streams.runtime.producers import partition_of
 
 _NAMES: Final = ("product_viewed", "product_viewed", "cart_added", "product_viewed", "order_paid")
 _USERS: Final = 5000
-_EVENTS: Final = 20_000
+_EVENTS: Final = 10_000
 _BATCH: Final = 500
 _T0_MS: Final = 1_780_000_000_000
 

@@ -1,5 +1,6 @@
 """`siyu bench`: each part side by side with its peers."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -89,6 +90,31 @@ def bi(
     _print_bench(bi_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
 
 
+@app.command("backtest")
+def backtest(
+    *,
+    events: Annotated[int, typer.Option(min=50_000)] = 1_000_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Replay history from ClickHouse through the shipped rulebook."""
+    with _benchmarks():
+        from benchmarks import backtest as backtest_bench
+    _print_bench(backtest_bench.run(events=events, rounds=rounds, quiet=as_json), as_json=as_json)
+
+
+@app.command("latency")
+def latency(
+    *,
+    seconds: Annotated[int, typer.Option(min=3, help="Of each load.")] = 20,
+    as_json: Json = False,
+) -> None:
+    """From an event's acceptance to its touch on the broker, at 10 and 50 % of capacity."""
+    with _benchmarks():
+        from benchmarks import latency as latency_bench
+    _print_bench(latency_bench.run(seconds=seconds, quiet=as_json), as_json=as_json)
+
+
 @app.command("rules")
 def rules(
     *,
@@ -107,14 +133,34 @@ def lookup(
     *,
     users: Annotated[int, typer.Option(min=100)] = 20_000,
     requests: Annotated[int, typer.Option(min=100, help="Of each kind and round.")] = 2000,
+    load: Annotated[int, typer.Option(min=0, help="Events/s while it is asked; 0: none.")] = 500,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     as_json: Json = False,
 ) -> None:
     """Ask a worker for users, at rest and under load; what that keeps costs each event."""
     with _benchmarks():
         from benchmarks import lookup as lookup_bench
-    found = lookup_bench.run(users=users, requests=requests, rounds=rounds, quiet=as_json)
+    found = lookup_bench.run(
+        users=users, requests=requests, rounds=rounds, load=load, quiet=as_json
+    )
     _print_bench(found, as_json=as_json)
+
+
+@app.command("tags")
+def tags(
+    *,
+    users: Annotated[int, typer.Option(min=100, help="About ten events each.")] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Fold events into 5, 20 and 100 tags in the pure core; measure time and state."""
+    with _benchmarks():
+        from benchmarks import tags as tags_bench
+
+    def tell(step: str) -> None:
+        print(step, file=sys.stderr)
+
+    _print_bench(tags_bench.run(users=users, rounds=rounds, tell=tell), as_json=as_json)
 
 
 @contextmanager
