@@ -32,7 +32,7 @@ WITH
         -- nor what a rule in shadow would have done.
         SELECT rule, person, min(time) AS since, argMin((toString(outcome), toString(variant)), (time, _partition, _offset)) AS met
         FROM decisions
-        WHERE (outcome IN ('sent', 'held', 'holdout') OR (outcome = 'suppressed' AND (match(reason, '^(cap|quiet):') OR reason IN ('exclusive', 'max_hold'))))
+        WHERE (outcome IN ('sent', 'held', 'holdout') OR (outcome = 'suppressed' AND (match(reason, '^(cap|quiet|channel):') OR reason IN ('exclusive', 'max_hold'))))
             AND ({rule:String} = '' OR rule = {rule:String})
             AND toDate(time, {tz:String}) BETWEEN {from:Date} AND {to:Date}
         GROUP BY rule, person
