@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from streams.core.cells import Cell
-from streams.core.kinds import Lasting, Value, scaled, unscaled
+from streams.core.kinds import UNMOVED, Lasting, Value, scaled, unscaled
 from streams.core.sketch import (
     EMPTY,
     HASH_BYTES,
@@ -75,6 +75,7 @@ class Sliding:
         self.code, self._aggregate = ord(code), aggregate
         self._window = Window(window_ms, aggregate.join)
         self.accept, self.bound_ms = aggregate.accept, self._window.bound_ms
+        self.span_ms = window_ms
 
     def new(self) -> Cell:
         return self._window.new(self.code, None)
@@ -123,14 +124,21 @@ class Distinct(Lasting):
         return None if key is None else hash_of(key)
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: bytes) -> tuple[Value, Value]:
-        before, held = self.read(cell, at_ms), cell[1]
-        if cell[2]:
-            _set(cell, registered(held, value))
-        elif value not in hashes_of(held):
-            cell[1] = held + value
-            if len(cell[1]) > MAX_HASHES * HASH_BYTES:
-                _set(cell, reduce(registered, hashes_of(cell[1]), EMPTY))
-        return before, self.read(cell, at_ms)
+        held, before = cell[1], cell[2]
+        if before:
+            sketch = registered(held, value)
+            if sketch is held:
+                return UNMOVED
+            _set(cell, sketch)
+            return before, cell[2]
+        # Bytes of two neighbours may spell a hash across their border.
+        if value in held and value in hashes_of(held):
+            return UNMOVED
+        cell[1] = held + value
+        before = len(held) // HASH_BYTES
+        if before == MAX_HASHES:
+            _set(cell, reduce(registered, hashes_of(cell[1]), EMPTY))
+        return before, cell[2] or before + 1
 
     def read(self, cell: Cell, at_ms: int) -> Value:
         sketched: int = cell[2]
@@ -148,8 +156,7 @@ class Distinct(Lasting):
 
 
 def _set(cell: Cell, sketch: bytes) -> None:
-    if sketch != cell[1]:
-        cell[1], cell[2] = sketch, max(MAX_HASHES + 1, round(estimate(sketch)))
+    cell[1], cell[2] = sketch, max(MAX_HASHES + 1, round(estimate(sketch)))
 
 
 def key_text(raw: object) -> str | None:

@@ -21,13 +21,14 @@ from schemas.tags import (
     SumTag,
     TopkTag,
 )
-from streams.core.aggregates import AVG, MAX, MIN, Distinct, Lifelong, Sliding
+from streams.core.aggregates import AVG, MAX, MAX_KEY, MIN, Distinct, Lifelong, Sliding
 from streams.core.churn import Churn
 from streams.core.compile import Getter, getter
 from streams.core.conditions import parse_ref
 from streams.core.imports import Imported, imported
 from streams.core.keyed import Decay, FirstLast, PerKey, TopK
 from streams.core.kinds import COUNT, MAX_TEXT, SUM, Ever, Flag, Kind, Pick, Rolling
+from streams.core.sketch import hash_of
 from streams.core.stages import Rfm, Stage
 
 
@@ -85,6 +86,8 @@ def make_value(tag: EventTag) -> Getter:
 def make_take(tag: EventTag, kind: Kind) -> Getter:
     """Return what of an event the kind folds, ``None`` where there is nothing."""
     accept, value = kind.accept, make_value(tag)
+    if isinstance(tag, TopkTag) and isinstance(kind, TopK):
+        return kind.taker(getter(parse_ref(tag.value, (), tags=False)), tag.weights)
     if isinstance(tag, FlagTag):
         return value
     if isinstance(tag, CountTag | StageTag | ChurnRiskTag):
@@ -97,7 +100,13 @@ def make_take(tag: EventTag, kind: Kind) -> Getter:
         found = value(event)
         return found if type(found) is str and len(found) <= MAX_TEXT else accept(found)
 
-    return take_text if isinstance(tag, FirstTag | LastTag | ChannelTag) else take
+    def take_hash(event: Event) -> object:
+        found = value(event)
+        return hash_of(found) if type(found) is str and len(found) <= MAX_KEY else accept(found)
+
+    if isinstance(tag, FirstTag | LastTag | ChannelTag):
+        return take_text
+    return take_hash if isinstance(tag, DistinctTag) else take
 
 
 def _aggregate(tag: AvgTag | MinTag | MaxTag) -> Kind:

@@ -10,7 +10,7 @@ expires or a stage is reached, and for a window that only shrinks or a score tha
 at the tag's next event or at the end of it. A tag made of others is written along with them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from schemas.events import Event
@@ -30,15 +30,28 @@ T = TypeVar("T")
 
 
 class Engine:
-    """A rulebook made runnable; holds no state of users, so one serves all of them."""
+    """A rulebook made runnable; holds no state of users, so one serves all of them.
 
-    def __init__(self, rulebook: Rulebook, *, settle_ms: int = 3000) -> None:
+    ``timed`` names the tags whose moves by time alone are wanted, all if it is not given:
+    who asks for decisions only needs those that a trigger waits for.
+    """
+
+    def __init__(
+        self,
+        rulebook: Rulebook,
+        *,
+        settle_ms: int = 3000,
+        timed: frozenset[str] | None = None,
+    ) -> None:
         self.rulebook = rulebook
         self._settle_ms = settle_ms
         self._tags: dict[str, LiveTag | LiveExpr] = {
             tag.id: LiveExpr(tag) if isinstance(tag, ExprTag) else LiveTag(tag)
             for tag in rulebook.tags
         }
+        for one in self._tags.values():
+            if timed is not None and isinstance(one, LiveTag) and one.id not in timed:
+                one.lasting, one.bound_ms = True, None
         exprs = [one for one in self._tags.values() if isinstance(one, LiveExpr)]
         for expr in exprs:
             expr.bind(self._tags)
@@ -158,12 +171,20 @@ class Engine:
             if expiry_ms and (not next_ms or expiry_ms < next_ms):
                 next_ms = expiry_ms
         state.expiry_ms = next_ms
-        times = [change.time_ms for change in effects.tag_changes[first:]]
-        for expr in self._exprs if times else ():
-            before, after = expr.move(state, now_ms)
-            if before != after:
-                time_ms = max(times, default=now_ms)
-                effects.tag_changes.append(by_time(user, expr, before, after, time_ms))
+        if changes := effects.tag_changes[first:]:
+            effects.tag_changes += self._follow(state, user, now_ms, changes)
+
+    def _follow(
+        self, state: State, user: str, now_ms: int, changes: Sequence[TagChange]
+    ) -> Iterator[TagChange]:
+        """Make the exprs anew that read what time has moved."""
+        moved, time_ms = {one.tag for one in changes}, max(one.time_ms for one in changes)
+        for expr in self._exprs:
+            if not expr.reads.isdisjoint(moved):
+                before, after = expr.move(state, now_ms)
+                if before != after:
+                    moved.add(expr.id)
+                    yield by_time(user, expr, before, after, time_ms)
 
     def _moved(self, arms: tuple[Arm, ...]) -> tuple[LiveExpr, ...]:
         """Return the exprs that these arms may move, each after those that it reads."""

@@ -8,11 +8,14 @@ than are kept; over that the lightest (or the longest unseen) is forgotten.
 """
 # ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
 
+from collections.abc import Mapping
 from itertools import islice
 from typing import Any, Final, cast
 
-from streams.core.aggregates import key_text
+from schemas.events import Event
+from streams.core.aggregates import MAX_KEY, key_text
 from streams.core.cells import Cell
+from streams.core.compile import Getter
 from streams.core.kinds import UNMOVED, Lasting, Value, better, plain, scaled, unscaled
 from streams.core.windows import bounded
 
@@ -79,7 +82,7 @@ class Decay:
     empty: Value = 0
 
     def __init__(self, half_life_ms: int) -> None:
-        self._half_life_ms = half_life_ms
+        self._half_life_ms, self.span_ms = half_life_ms, KEEP * half_life_ms
 
     def new(self) -> Cell:
         return [self.code, self._half_life_ms, 0, 0, {}]
@@ -141,7 +144,8 @@ class TopK(Lasting):
 
     All weights decay alike, so time alone never changes the order: it is told at the
     newest event, and the favourite of a user who is away stays the favourite. Of equals
-    the first by text leads. 12 values are held (four times k if that is more); the first
+    the first by text leads. 12 values are held (four times k if that is more), and cut to the
+    nine (three times k) heaviest when there are more: so a new one has time to grow. The first
     ``shown`` of them are the heaviest, in order.
     """
 
@@ -149,7 +153,8 @@ class TopK(Lasting):
     empty: Value = None
 
     def __init__(self, k: int, half_life_ms: int) -> None:
-        self._k, self._half_life_ms, self._most = k, half_life_ms, max(12, 4 * k)
+        self._k, self._half_life_ms = k, half_life_ms
+        self._most, self._left = max(12, 4 * k), max(9, 3 * k)
 
     def new(self) -> Cell:
         return [self.code, self._half_life_ms, 0, 0, 0, {}]
@@ -158,6 +163,17 @@ class TopK(Lasting):
         value, factor = cast("Weighed", raw)
         key = key_text(value)
         return None if key is None else (key, round(factor * TOPK_SCALE))
+
+    def taker(self, value: Getter, weights: Mapping[str, float]) -> Getter:
+        """Return what finds the value and its weight in an event, as ``accept`` would."""
+        scaled_weights = {name: round(factor * TOPK_SCALE) for name, factor in weights.items()}
+
+        def take(event: Event) -> object:
+            found = value(event)
+            key = found if type(found) is str and len(found) <= MAX_KEY else key_text(found)
+            return None if key is None else (key, scaled_weights.get(event.event, TOPK_SCALE))
+
+        return take
 
     def fold(
         self, cell: Cell, at_ms: int, clock_ms: int, value: tuple[str, int]
@@ -225,7 +241,9 @@ class TopK(Lasting):
         newest = max((max(periods) for periods in keys.values()), default=0)
         order = sorted((-weight(periods, newest), key) for key, periods in keys.items())
         # What lies wholly before the newest 20 half-lives weighs nothing.
-        heavy = [key for light, key in order if light][: self._most]
+        heavy = [key for light, key in order if light]
+        if len(heavy) > self._most:
+            heavy = heavy[: self._left]
         if len(heavy) < len(keys):
             cell[5] = keys = {key: keys[key] for key in heavy}
         for periods in keys.values():

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from streams.core.cells import Cell
-from streams.core.windows import Window, bounded
+from streams.core.windows import MAX_TOTAL, Window, bounded
 
 Value = str | int | float | bool | list[str] | dict[str, Any] | None
 # Sums are kept as whole ten-thousandths, so that they do not depend on the order.
@@ -53,7 +53,8 @@ class Kind(Protocol):
         """Return when time alone moves what is shown; 0 for never.
 
         A kind may add ``bound_ms(cell, at_ms, clock_ms)``: after an event at ``at_ms``,
-        a time not after it that costs less to find.
+        a time not after it that costs less to find; and ``span_ms``: how long after an
+        event that bound is at least.
         """
 
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
@@ -88,7 +89,8 @@ class Ever(Lasting):
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
         before: int = cell[1]
-        cell[1] = after = bounded(before + value)
+        after = before + value
+        cell[1] = after = after if -MAX_TOTAL < after < MAX_TOTAL else bounded(after)
         show = self._show
         return (before, after) if show is None else (show(before), show(after))
 
@@ -107,7 +109,7 @@ class Rolling:
 
     def __init__(self, code: str, amount: "Amount", window_ms: int) -> None:
         self.code, self._show, self._window = ord(code), amount.show, Window(window_ms)
-        self.accept, self.bound_ms = amount.accept, self._window.bound_ms
+        self.accept, self.bound_ms, self.span_ms = amount.accept, self._window.bound_ms, window_ms
 
     def new(self) -> Cell:
         return self._window.new(self.code, 0)
@@ -116,7 +118,7 @@ class Rolling:
         before: int = cell[2]
         alone = self._window.add(cell, at_ms, value, clock_ms)
         after = before + value if alone else self._window.total(cell, clock_ms)
-        cell[2] = after = bounded(after)
+        cell[2] = after = after if -MAX_TOTAL < after < MAX_TOTAL else bounded(after)
         show = self._show
         return (before, after) if show is None else (show(before), show(after))
 
@@ -157,7 +159,11 @@ class Pick(Lasting):
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: Value) -> tuple[Value, Value]:
         time_ms, before = cell[1], cell[2]
-        if time_ms is None or better(at_ms, value, time_ms, before, latest=self._latest):
+        if time_ms is None or (
+            (at_ms > time_ms) is self._latest
+            if at_ms != time_ms
+            else better(at_ms, value, time_ms, before, latest=self._latest)
+        ):
             cell[1], cell[2] = at_ms, value
             return before, value
         return UNMOVED

@@ -32,6 +32,7 @@ class LiveTag:
         # Time alone does not move a lasting kind; of the others this bounds when.
         self.lasting = isinstance(self.kind, Lasting)
         self.bound_ms: Bound | None = None if self.lasting else _bound(self.kind)
+        self.span_ms: int = getattr(self.kind, "span_ms", 0)
 
     def cell(self, state: State) -> Cell | None:
         """Return what the user holds of this tag; another kind's cell does not count."""
@@ -169,7 +170,7 @@ class Plan:
         self._exprs = tuple(exprs)
         self._steps = tuple(
             (arm.where, arm.take, arm.tag.group, arm.tag.index, arm.tag, arm.tag.code,
-             arm.tag.kind.fold, arm.tag.bound_ms)
+             arm.tag.kind.fold, arm.tag.bound_ms, arm.tag.span_ms)
             for arm in arms
         )  # fmt: skip
 
@@ -181,7 +182,7 @@ class Plan:
         The hot path: a step is unpacked once, and nothing is called that can be avoided.
         """
         cells, moved, cause, opened = state.tags, list[str](), "", None
-        for where, take, group, index, tag, code, fold, bound in self._steps:
+        for where, take, group, index, tag, code, fold, bound, span_ms in self._steps:
             if where is not None and not where(event):
                 continue
             value = take(event)
@@ -194,7 +195,7 @@ class Plan:
                 cell = row[index] = tag.kind.new()
                 moved.append(tag.id)
             before, after = fold(cell, at_ms, clock_ms, value)
-            if bound is not None:
+            if bound is not None and not 0 < state.expiry_ms <= at_ms + span_ms:
                 bound_ms = bound(cell, at_ms, clock_ms)
                 if bound_ms and (bound_ms < state.expiry_ms or not state.expiry_ms):
                     state.expiry_ms = bound_ms
