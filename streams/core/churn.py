@@ -40,7 +40,7 @@ class Churn:
     are a multiset: neither order nor grouping of a merge matters.
     """
 
-    code = ord("u")
+    code = ord("v")
     empty: Value = None
 
     def __init__(self, tag: ChurnRiskTag) -> None:
