@@ -1,4 +1,4 @@
-"""A rulebook without the tags that no rule reads: the same decisions for less work.
+"""An engine for decisions alone: without what no rule reads, the same for less work.
 
 What a rule reads is found in its text, by any word that is the id of a tag: too many are
 kept rather than too few.
@@ -10,20 +10,34 @@ from dataclasses import replace
 from typing import Final
 
 from schemas.authoring import Authored
+from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook
 
 _WORD: Final = re.compile(r"[a-z][a-z0-9_]*")
 
 
+def decider(rulebook: Rulebook, *, settle_ms: int = 3000) -> Engine:
+    """Return an engine that decides as the whole rulebook's does; its tag changes are not all."""
+    lean = without_unread_tags(rulebook)
+    waited = {r.trigger.tag.id.partition(".")[0] for r in lean.rules if r.trigger.tag is not None}
+    return Engine(lean, settle_ms=settle_ms, timed=frozenset(_with_inputs(lean, waited)))
+
+
 def without_unread_tags(rulebook: Rulebook) -> Rulebook:
     """Return the rulebook with only those tags that its rules, or the tags they read, name."""
+    read = set[str]().union(_words(rulebook.policies), *map(_words, rulebook.rules))
+    wanted = _with_inputs(rulebook, read)
+    return replace(rulebook, tags=tuple(tag for tag in rulebook.tags if tag.id in wanted))
+
+
+def _with_inputs(rulebook: Rulebook, words: set[str]) -> set[str]:
+    """Return the tags among some words, and all tags that they are made of."""
     words_of = {tag.id: _words(tag) for tag in rulebook.tags}
     wanted = set[str]()
-    found = set[str]().union(_words(rulebook.policies), *map(_words, rulebook.rules))
-    while new := (found & words_of.keys()) - wanted:
+    while new := (words & words_of.keys()) - wanted:
         wanted |= new
-        found = set[str]().union(*(words_of[tag] for tag in new))
-    return replace(rulebook, tags=tuple(tag for tag in rulebook.tags if tag.id in wanted))
+        words = set[str]().union(*(words_of[tag] for tag in new))
+    return wanted
 
 
 def _words(part: Authored) -> set[str]:

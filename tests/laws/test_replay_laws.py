@@ -10,14 +10,14 @@ from schemas.events import Event
 from schemas.settings import ROOT
 from schemas.touches import Decision
 from streams.core.engine import Engine
-from streams.core.lean import without_unread_tags
+from streams.core.lean import decider
 from streams.core.replay import decisions_of
 from streams.core.rulebook import load_rulebook
 from tests.engage_lane import LiveRun, clocked
 from tests.engine_story import HOUR_MS, MINUTE_MS, T0_MS, event, minutes
 
 SHOP = load_rulebook(ROOT / "deploy/rulebook")
-ENGINE, LEAN = Engine(SHOP), Engine(without_unread_tags(SHOP))
+ENGINE, LEAN = Engine(SHOP), decider(SHOP)
 UNTIL_MS = T0_MS + 400 * HOUR_MS
 USERS = ("user_id:a", "user_id:b", "user_id:held-out-2")
 NAMES = ("cart_added", "order_paid", "product_viewed", "official_account_followed",
@@ -87,7 +87,7 @@ def test_a_replay_of_the_log_decides_what_live_decided_in_any_batches(story: Sto
 
 
 @given(stories())
-def test_tags_that_no_rule_reads_can_be_left_out_of_a_replay(story: Story) -> None:
+def test_an_engine_for_decisions_alone_makes_the_same(story: Story) -> None:
     assert facts(replayed(LEAN, story)) == facts(replayed(ENGINE, story))
 
 

@@ -12,7 +12,7 @@ from schemas.settings import Settings
 from sinks.clickhouse.history import History
 from streams.core.conditions import suggest
 from streams.core.engine import Engine
-from streams.core.lean import without_unread_tags
+from streams.core.lean import decider
 from streams.core.plan import load_plan
 from streams.core.replay import decisions_of
 from streams.core.rulebook import Rulebook, load_rulebook
@@ -120,5 +120,4 @@ def _engine(book: Runnable) -> Engine:
         else one
         for one in rulebook.rules
     )
-    lean = without_unread_tags(replace(rulebook, rules=rules))
-    return Engine(lean, settle_ms=book.settle_ms)
+    return decider(replace(rulebook, rules=rules), settle_ms=book.settle_ms)
