@@ -61,7 +61,7 @@ class _Lane:
 
     def __init__(self) -> None:
         self._states: dict[bytes, tuple[bytes, int]] = {}
-        self.bytes_out = 0
+        self.bytes_out = self.watermark_ms = 0
 
     def get(self, key: bytes, /) -> bytes | None:
         held = self._states.get(key)
@@ -86,7 +86,7 @@ class _Lane:
         self.emit(topic, key, value, partition=partition)
 
     def advance(self, received_at_ms: int) -> None:
-        del received_at_ms
+        self.watermark_ms = max(self.watermark_ms, received_at_ms)
 
 
 def cost_us(*, origins: bool, profiles: bool, rounds: int) -> list[float]:

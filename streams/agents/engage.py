@@ -48,6 +48,10 @@ class Engage:
         """Run a partition by this engine from its next batch or timer on."""
         self.engine, self._version = self._books[partition] = engine, version
 
+    def engine_of(self, partition: int) -> Engine:
+        """Return the engine that a partition runs by."""
+        return self._books[partition][0] if partition in self._books else self.engine
+
     def process(self, lane: Lane, batch: Batch) -> None:
         """Apply a batch; if an event makes the engine raise, that event alone is rejected."""
         users: dict[bytes, _Loaded] = {}

@@ -101,15 +101,38 @@ def story(chance: random.Random, user: str) -> Iterator[Event]:
         )  # fmt: skip
 
 
-def insert(client: Client, changes: list[TagChange]) -> None:
+def insert(client: Client, changes: list[TagChange], chosen: list[int] | None = None) -> None:
     rows = [
         (one.change_id, one.user, one.tag, json.dumps(one.before, ensure_ascii=False),
          json.dumps(one.after, ensure_ascii=False), one.time_ms, one.message_id, 0, offset,
          START_MS + offset)
-        for offset, one in enumerate(changes)
+        for offset, one in ((i, changes[i]) for i in chosen or range(len(changes)))
     ]  # fmt: skip
     columns = "change_id, user, tag, before, after, time, message_id, _partition, _offset"
     client.execute(f"INSERT INTO tag_changes ({columns}, _logged_at) VALUES", rows)
+
+
+@pytest.mark.usefixtures("settings")
+def test_what_is_inserted_twice_or_out_of_order_leaves_the_latest_of_each_tag(
+    clickhouse: Client,
+) -> None:
+    steps = [("views", 1), ("cat", "tea"), ("views", 2), ("cat", None), ("views", 3)]
+    changes = [
+        TagChange(change_id=f"c{i}", user="user_id:u", tag=tag, before=None, after=after,
+                  time_ms=START_MS - i, message_id=f"m{i}")
+        for i, (tag, after) in enumerate(steps)
+    ]  # fmt: skip
+    for chosen in ([4, 1], [0, 3], [2, 4], [1, 0, 2, 3, 4]):
+        insert(clickhouse, changes, chosen)
+    for merge in (False, True):
+        if merge:
+            clickhouse.execute("OPTIMIZE TABLE tags_latest FINAL")
+        latest = clickhouse.execute("SELECT user, tag, value, message_id FROM user_tags")
+        # The log decides, not the times of the events, which run backwards here.
+        assert latest == [("user_id:u", "views", "3", "m4")]
+        profiles = clickhouse.execute("SELECT user, tags, since FROM profiles")
+        assert [(user, tags) for user, tags, _ in profiles] == [("user_id:u", {"views": "3"})]
+        assert profiles[0][2]["views"].timestamp() * 1000 == START_MS - 4
 
 
 def test_clickhouse_and_the_engine_agree_on_who_is_in_for_every_shape_of_a_condition(

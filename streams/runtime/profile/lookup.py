@@ -63,7 +63,7 @@ class Lookup:
         return self._engage.engine.load(packed).identities
 
     def _told(self, lane: PartitionLane, key: bytes, matched: str) -> Found:
-        engine = self._engage.engine
+        engine = self._engage.engine_of(lane.partition)
         state = engine.load(lane.get(key))
         at_ms = max(time.time_ns() // 1_000_000, state.latest_ms)
         tags = tags_now(engine, state, at_ms)
