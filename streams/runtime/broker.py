@@ -1,4 +1,6 @@
-"""Topics on the broker: made from the one table in ``schemas.topics``."""
+"""The broker: topics made from the one table in ``schemas.topics``, and its known faults."""
+
+from typing import Final
 
 from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
@@ -8,17 +10,14 @@ from schemas.errors import PartMissing
 from schemas.settings import Settings
 from schemas.topics import ALL
 
+# The newest metadata.version that a broker of 4.2 supports, as it tells of itself; those of
+# 4.3 and 4.4 have the fault of docs/decisions/broker-version.md.
+_LAST_GOOD_METADATA: Final = 29
+
 
 def ensure_topics(settings: Settings) -> list[str]:
     """Create the topics that are missing; returns their names. Raises ``PartMissing``."""
-    try:
-        admin = KafkaAdminClient(bootstrap_servers=settings.kafka)
-    except KafkaError as down:
-        raise PartMissing(
-            "kafka",
-            f"{settings.kafka} does not answer ({down!r})",
-            remedy="run `./siyu up`, or set SIYU_KAFKA to a running broker",
-        ) from down
+    admin = _admin(settings)
     try:
         present = set(admin.list_topics())
         missing = [topic for topic in ALL if topic.name not in present]
@@ -36,3 +35,33 @@ def ensure_topics(settings: Settings) -> list[str]:
     finally:
         admin.close()
     return [topic.name for topic in missing]
+
+
+def known_fault(settings: Settings) -> str | None:
+    """Return what is known to be wrong with this broker's transactions. Raises ``PartMissing``."""
+    admin = _admin(settings)
+    try:
+        newest = admin.describe_features().get("metadata.version", {}).get("supported", (0, 0))[1]
+    except KafkaError:
+        # A broker that cannot tell its features is older, or no Apache Kafka.
+        return None
+    finally:
+        admin.close()
+    if newest <= _LAST_GOOD_METADATA:
+        return None
+    return (
+        "this broker is Kafka 4.3 or newer: a transaction that ends while one of its partitions"
+        " has no leader can lose its markers, and be replayed; 4.2 does not"
+        " (docs/decisions/broker-version.md)"
+    )
+
+
+def _admin(settings: Settings) -> KafkaAdminClient:
+    try:
+        return KafkaAdminClient(bootstrap_servers=settings.kafka)
+    except KafkaError as down:
+        raise PartMissing(
+            "kafka",
+            f"{settings.kafka} does not answer ({down!r})",
+            remedy="run `./siyu up`, or set SIYU_KAFKA to a running broker",
+        ) from down

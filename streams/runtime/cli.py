@@ -240,8 +240,10 @@ def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
 def _migrate(settings: Settings) -> dict[str, list[str]]:
     from sinks.clickhouse.migrate import migrate as migrate_tables
     from sinks.clickhouse.views import make_views
-    from streams.runtime.broker import ensure_topics
+    from streams.runtime.broker import ensure_topics, known_fault
 
+    if settings.kafka_transactions and (fault := known_fault(settings)):
+        print(f"siyu: warning: {settings.kafka}: {fault}", file=sys.stderr)
     made = {"topics": ensure_topics(settings), "migrations": migrate_tables(settings)}
     return made | {"views": make_views(settings)}
 
