@@ -1,11 +1,13 @@
 """The benches prove that their engines did the same work; a small run of each."""
 
 import pytest
+from clickhouse_driver import Client
 from kafka import KafkaAdminClient
 
-from benchmarks import restore
+from benchmarks import bi, land, restore
 from benchmarks.runtime import harness, job
 from deploy.local.stack import StackInfo
+from sinks.clickhouse.query import names
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -35,3 +37,22 @@ def test_restored_users_are_found(stack: StackInfo) -> None:
     found = restore.run(users=5000, rounds=1, quiet=True)
     assert found["checks"]["sampled users are there"]
     assert found["results"]["restore"]["users_found"] == [1000]
+
+
+def test_every_question_is_asked_over_what_was_filled(stack: StackInfo) -> None:
+    found = bi.run(events=20_000, rounds=1, quiet=True)
+    assert found["results"].keys() == set(names())
+    assert found["data"]["events"] > 15_000
+    assert found["data"]["decisions"] > 1000
+    silent = {name for name, row in found["results"].items() if not row["rows"]}
+    assert silent == {"rejects_by_reason"}
+    client = Client.from_url(stack.clickhouse)
+    left = client.execute("SELECT count() FROM system.databases WHERE startsWith(name, 'bench')")
+    client.disconnect()
+    assert left == [(0,)]
+
+
+def test_three_landers_land_each_event_once() -> None:
+    found = land.run(events=200_000, rounds=1, quiet=True)
+    assert all(row["each_row_once"] for row in found["results"].values())
+    assert found["results"].keys() >= {"siyu", "rows"}
