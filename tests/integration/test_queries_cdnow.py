@@ -245,7 +245,7 @@ def test_cdnow_gives_the_numbers_of_a_second_implementation(
 
 
 def _items(orders: list[Order]) -> Iterator[dict[str, Any]]:
-    """Yield each order as a server that imports its history sends it: when it was, not when sent."""
+    """Yield each order as a server that imports its history sends it, with the time of then."""
     for number, order in enumerate(orders):
         noon = datetime.combine(order.day, NOON_UTC, UTC)
         later = timedelta(seconds=1 if order.kind == "large_bought" else 0)
