@@ -40,16 +40,14 @@ class OnInactive:
     def __init__(
         self, rule: LiveRule, inactive: Inactive, where: Predicate | None, settle_ms: int
     ) -> None:
-        self.rule, self._for_ms, self._where = rule, inactive.for_ms, where
+        self.rule, self._for_ms, self.where = rule, inactive.for_ms, where
         self._settle_ms, self.priority = settle_ms, rule.priority
 
     def __call__(
         self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
     ) -> None:
         """Take an event: the time runs from it, if none is later."""
-        del effects, late
-        if self._where is not None and not self._where(event):
-            return
+        del event, effects, late
         held = state.rule(self.rule.id)
         if at_ms > held.latest_ms:
             held.latest_ms = at_ms
@@ -72,6 +70,8 @@ class OnInactive:
 
 class OnDate:
     """Fires at a time of day of the user's birthday, or of listed days, once for each day."""
+
+    where = None
 
     def __init__(
         self, rule: LiveRule, spec: Date, path: Getter | None, shop_tz: str, settle_ms: int
@@ -182,6 +182,7 @@ class OnZone:
     """Keeps the time zone that the user's newest event names; the due of dates go with it."""
 
     priority = 20_000
+    where = None
 
     def __init__(self, path: Getter, dates: list[OnDate]) -> None:
         self._path, self._dates = path, dates

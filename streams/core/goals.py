@@ -23,6 +23,8 @@ class Goals:
     """The goal of one rule, in any user's state; a trigger of the goal's events."""
 
     priority = 10_000
+    # Asked here: most users have no goal open, and that is seen sooner.
+    where = None
 
     def __init__(
         self, rule: Rule, version: str, goal: Goal, where: Predicate | None, value: Getter | None

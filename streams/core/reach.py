@@ -36,6 +36,7 @@ def openings(channels: Iterable[str]) -> "Iterator[tuple[str, OnOpening]]":
 class OnOpening:
     """Opens a channel when the user acts."""
 
+    where = None
     priority = 20_000
 
     def __init__(self, channel: str, opening: Opening) -> None:

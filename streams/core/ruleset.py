@@ -35,7 +35,7 @@ from streams.core.runs import Flow, OnExit
 from streams.core.state import LATE_MS, Run, State, Timer, make_id
 from streams.core.steps import conditions, walk
 from streams.core.timers import OnPart, Waits
-from streams.core.triggers import OnCount, OnEvent, OnSequence, OnTag, Trigger
+from streams.core.triggers import Heard, OnCount, OnEvent, OnSequence, OnTag, Trigger
 
 ANY: Final = "*"
 Named = tuple[str, Trigger]
@@ -64,11 +64,11 @@ class RuleSet:
         self,
         state: State,
         event: Event,
-        triggers: Sequence[Trigger],
+        triggers: Sequence[Heard],
         effects: Effects,
-    ) -> Sequence[Trigger]:
+    ) -> Sequence[Heard]:
         """Return the event's triggers with the rules of the tags it moved; fire those of time."""
-        moved: list[Trigger] = []
+        moved: list[Heard] = []
         in_time: list[TagChange] = []
         for change in effects.tag_changes:
             heard = self._moves.get(change.tag)
@@ -77,11 +77,11 @@ class RuleSet:
             if not change.message_id:
                 in_time.append(change)
             elif event.event != BACKFILLED:
-                moved += [Moved(one, change) for one in heard if one.hears(change)]
+                moved += [(None, Moved(one, change)) for one in heard if one.hears(change)]
         if in_time:
             self.changed(state, event.user, in_time, event.received_at_ms, effects)
             effects.claims.clear()
-        return sorted([*triggers, *moved], key=_rank) if moved else triggers
+        return sorted([*triggers, *moved], key=_order) if moved else triggers
 
     def hears_tags(self) -> bool:
         """Say whether a rule waits for tags to move."""
@@ -274,6 +274,8 @@ class RuleSet:
 class Moved:
     """A tag that an event moved, to be heard of among the event's triggers."""
 
+    where = None
+
     def __init__(self, one: OnTag | OnDate, change: TagChange) -> None:
         self._one, self._change = one, change
         self.priority = one.priority
@@ -291,6 +293,7 @@ class Moved:
 class OnRefund:
     """Gives back the place that a touch took in its cap, when it is said to have failed."""
 
+    where = None
     priority = 20_000
 
     def __call__(
@@ -321,6 +324,10 @@ def tag_condition(move: TagMove) -> TagPredicate:
 
 def _named(names: Iterable[str], trigger: Trigger) -> list[Named]:
     return [(name, trigger) for name in dict.fromkeys(names)]
+
+
+def _order(heard: Heard) -> int:
+    return -heard[1].priority
 
 
 def _rank(one: Trigger | OnTag | OnDate) -> int:

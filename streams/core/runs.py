@@ -203,7 +203,7 @@ class OnExit:
     """An exit: ends the runs that began before it, and entries that are still to arrive."""
 
     def __init__(self, flow: Flow, where: Predicate | None) -> None:
-        self._flow, self._where = flow, where
+        self._flow, self.where = flow, where
         self.priority = flow.rule.priority
 
     def __call__(
@@ -211,8 +211,6 @@ class OnExit:
     ) -> None:
         """Take an event."""
         del late
-        if self._where is not None and not self._where(event):
-            return
         rule = self._flow.rule.id
         held = state.rule(rule)
         held.exits = [max(at_ms, *held.exits)] if held.exits else [at_ms]

@@ -21,6 +21,7 @@ DAY_MS: Final = 86_400_000
 LATE_MS: Final = DAY_MS
 # A user with more than these has no human pattern; the newest are kept.
 MAX_KEYS: Final = 64
+FEW_KEYS: Final = 8
 MAX_TIMES: Final = 32
 MAX_PROPERTIES_BYTES: Final = 4096
 
@@ -207,8 +208,10 @@ def times_of(held: dict[str, list[int]], key: str, horizon_ms: int) -> list[int]
     """Return the list of a key, made on first use; keys that ended before the horizon go."""
     times = held.get(key)
     if times is None:
-        for stale in [k for k, v in held.items() if not v or v[-1] < horizon_ms]:
-            del held[stale]
+        # Not at each new key: a few stale ones cost less than to look for them.
+        if len(held) >= FEW_KEYS:
+            for stale in [k for k, v in held.items() if not v or v[-1] < horizon_ms]:
+                del held[stale]
         if len(held) >= MAX_KEYS:
             del held[min(held, key=lambda k: (held[k][-1], k))]
         times = held[key] = []

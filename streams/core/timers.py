@@ -174,12 +174,11 @@ class OnPart:
         where: Predicate | None,
         priority: int,
     ) -> None:
-        self._take, self._where, self.priority = take, where, priority
+        self._take, self.where, self.priority = take, where, priority
 
     def __call__(
         self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
     ) -> None:
         """Take an event; a late one still starts and ends waits: that is judged at firing."""
         del late
-        if self._where is None or self._where(event):
-            self._take(state, event, at_ms, effects)
+        self._take(state, event, at_ms, effects)

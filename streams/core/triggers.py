@@ -16,9 +16,18 @@ _STEPS: Final = 16
 
 
 class Trigger(Protocol):
-    """What a rule does with an event of a name it waits for; ``at_ms`` is the event's time."""
+    """What a rule does with an event of a name it waits for; ``at_ms`` is the event's time.
 
-    priority: int
+    It is called for events for which ``where`` holds, those of the highest priority first.
+    """
+
+    @property
+    def priority(self) -> int:
+        """Return the rule's priority."""
+
+    @property
+    def where(self) -> Predicate | None:
+        """Return what the event must satisfy, ``None`` for nothing."""
 
     def __call__(
         self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
@@ -26,19 +35,20 @@ class Trigger(Protocol):
         """Take an event: change the state, add to the effects."""
 
 
+Heard = tuple[Predicate | None, Trigger]
+
+
 class OnEvent:
     """Fires at each event that passes ``where``."""
 
     def __init__(self, rule: LiveRule, where: Predicate | None) -> None:
-        self._rule, self._where = rule, where
-        self.priority = rule.priority
+        self._rule, self.where, self.priority = rule, where, rule.priority
 
     def __call__(
         self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
     ) -> None:
-        """Take an event; decide if it fires."""
-        if self._where is None or self._where(event):
-            self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
+        """Take an event; decide."""
+        self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
 
 
 class OnCount:
@@ -51,7 +61,7 @@ class OnCount:
     def __init__(
         self, rule: LiveRule, where: Predicate | None, by: list[Getter], n: int, within_ms: int
     ) -> None:
-        self._rule, self._where, self._by = rule, where, by
+        self._rule, self.where, self._by = rule, where, by
         self._n, self._within_ms = n, within_ms
         self.priority = rule.priority
 
@@ -59,8 +69,6 @@ class OnCount:
         self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
     ) -> None:
         """Take an event; decide if it is the n-th."""
-        if self._where is not None and not self._where(event):
-            return
         key = key_of(self._by, event)
         if key is None:
             return
@@ -80,6 +88,8 @@ class OnSequence:
     Each step is strictly later than the one before, so the order of arrival does not
     matter and no event is two steps. What led to it, and all before, is used up.
     """
+
+    where = None
 
     def __init__(
         self,
