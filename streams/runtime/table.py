@@ -88,6 +88,13 @@ class Shard:
         # As pack_value, without the call: each event comes through here.
         self._dirty[key] = _PACK(VERSION, offset, timer_ms) + packed
 
+    def keys(self) -> Iterator[bytes]:
+        """Yield the keys, also those that are not committed; some twice if they move on."""
+        # In the order in which a key moves on, so that none is passed over.
+        yield from list(self._dirty)
+        yield from list(self._committing)
+        yield from self.store.keys()
+
     @property
     def timers(self) -> int:
         """How many timers wait, those included that their key has moved since."""

@@ -10,7 +10,12 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Final
 
+import structlog
+
+from schemas.errors import SiyuError
 from streams.runtime.lane import PartitionLane
+
+log = structlog.get_logger()
 
 # Between two slices the loop is free for batches: a slice takes about a millisecond.
 _SLICE: Final = 200
@@ -20,12 +25,18 @@ Identities = Callable[[bytes], Mapping[str, str]]
 class _Part:
     """The index of one lane."""
 
-    __slots__ = ("lane", "task", "users")
+    __slots__ = ("lane", "task", "users", "whole")
 
     def __init__(self, lane: PartitionLane) -> None:
         self.lane = lane
         self.users: dict[int, bytes] = {}
+        self.whole = False
         self.task: asyncio.Task[None] | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Tell whether it came to an end without being whole."""
+        return self.task is not None and self.task.done() and not self.whole
 
 
 class Directory:
@@ -52,14 +63,14 @@ class Directory:
     async def ready(self, lane: PartitionLane, timeout_s: float) -> bool:
         """Index a lane if that is not done yet; tell whether it is, within the time."""
         part = self._parts.get(lane.partition)
-        if part is None or part.lane is not lane:
+        if part is None or part.lane is not lane or part.failed:
             if part is not None and part.task is not None:
                 part.task.cancel()
             part = self._parts[lane.partition] = _Part(lane)
             part.task = asyncio.create_task(self._fill(part))
         if part.task is not None and not part.task.done():
             await asyncio.wait({part.task}, timeout=timeout_s)
-        return part.task is not None and part.task.done() and not part.task.cancelled()
+        return part.whole
 
     def find(self, lane: PartitionLane, identity: str) -> bytes | None:
         """Return the key of the user of this lane who has an identity."""
@@ -81,13 +92,20 @@ class Directory:
                 del self._parts[partition]
 
     async def _fill(self, part: _Part) -> None:
-        keys = part.lane.shard.store.keys()
+        keys, unread = part.lane.shard.keys(), 0
         while some := list(itertools.islice(keys, _SLICE)):
             for key in some:
                 packed = part.lane.get(key)
-                if packed is not None:
-                    _add(part.users, key, self._identities_of(packed), over=False)
+                try:
+                    held = self._identities_of(packed) if packed is not None else {}
+                except SiyuError:
+                    unread += 1
+                    continue
+                _add(part.users, key, held, over=False)
             await asyncio.sleep(0)
+        if unread:
+            log.warning("states without an index", partition=part.lane.partition, users=unread)
+        part.whole = True
 
 
 def _add(
