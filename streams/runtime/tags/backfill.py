@@ -56,11 +56,12 @@ class Backfill:
 
     def __init__(
         self, settings: Settings, rulebook: Rulebook, tag: Tag, *,
-        span: tuple[int, int] = FOR_EVER, again: bool = False,
+        span: tuple[int, int] = FOR_EVER, again: bool = False, rounds: int = MAX_ROUNDS,
     ) -> None:  # fmt: skip
         alone(rulebook, tag)
         assert not isinstance(tag, ExprTag)  # noqa: S101 - alone() has refused those
         self._settings, self._rulebook, self._tag, self._span = settings, rulebook, tag, span
+        self._rounds = rounds
         # A run goes on where one of the same definition and span was killed.
         marks = [] if span == FOR_EVER else [str(span)]
         marks += [uuid.uuid4().hex] if again else []
@@ -82,7 +83,7 @@ class Backfill:
             while True:
                 uptos = {p: end - 1 for p, end in (await self._landed(admin)).items()}
                 done.left, events = self._history.todo(uptos)
-                if not done.left or done.rounds == MAX_ROUNDS:
+                if not done.left or done.rounds == self._rounds:
                     break
                 done.rounds += 1
                 done.events += events

@@ -153,6 +153,7 @@ def backfill(
     again: Annotated[
         bool, typer.Option("--again", help="Also users who were rebuilt by this definition.")
     ] = False,
+    rounds: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10,
     rulebook: Book = None,
     as_json: Json = False,
 ) -> None:
@@ -169,7 +170,7 @@ def backfill(
     except ValueError as wrong:
         raise typer.BadParameter(str(wrong)) from wrong
     loaded = load(rulebook)
-    run = Backfill(Settings(), loaded, find(loaded, tag), span=span, again=again)
+    run = Backfill(Settings(), loaded, find(loaded, tag), span=span, again=again, rounds=rounds)
     done = asyncio.run(run.run(lambda title, total: bar(title, total, quiet=as_json)))
     if as_json:
         print_json(done)
