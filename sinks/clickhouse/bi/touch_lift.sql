@@ -29,54 +29,60 @@ WITH
     entered AS
     (
         -- What is refused before the holdout is drawn (audience, cooldown, late) is in neither group,
-        -- nor what a rule in shadow would have done.
-        SELECT rule, person, min(time) AS since, argMin((toString(outcome), toString(variant)), (time, _partition, _offset)) AS met
+        -- nor what a rule in shadow would have done. The first decision says in which one is.
+        SELECT
+            rule,
+            person,
+            min(time) AS since,
+            argMin(outcome = 'holdout', bitShiftLeft(toUInt128(toUnixTimestamp64Milli(decisions.time) + 2208988800000), 64) + _offset) AS held,
+            argMin(variant, bitShiftLeft(toUInt128(toUnixTimestamp64Milli(decisions.time) + 2208988800000), 64) + _offset) AS arm
         FROM decisions
-        WHERE (outcome IN ('sent', 'held', 'holdout') OR (outcome = 'suppressed' AND (match(reason, '^(cap|quiet|channel):') OR reason IN ('exclusive', 'max_hold'))))
+        WHERE (outcome IN ('sent', 'held', 'holdout') OR (outcome = 'suppressed' AND (match(reason, '^(cap|quiet):') OR reason IN ('exclusive', 'max_hold'))))
             AND ({rule:String} = '' OR rule = {rule:String})
             AND toDate(time, {tz:String}) BETWEEN {from:Date} AND {to:Date}
         GROUP BY rule, person
     ),
     goals AS
     (
-        SELECT '*' AS rule, person, timestamp AS time, toFloat64(ifNull(amount, 0)) AS worth
+        SELECT '*' AS of_rule, person, groupArray((timestamp, toFloat64(ifNull(amount, 0)))) AS every
         FROM events
         WHERE {goal:String} != '' AND event = {goal:String}
+        GROUP BY person
         UNION ALL
-        SELECT toString(rule) AS rule, person, time, ifNull(value, 0) AS worth
+        SELECT toString(rule) AS of_rule, person, groupArray((time, ifNull(value, 0.))) AS every
         FROM decisions
         WHERE {goal:String} = '' AND outcome = 'converted'
+        GROUP BY rule, person
     ),
     ends AS
     (
         SELECT
-            entered.rule AS rule,
-            entered.person AS person,
-            any(entered.met) AS met,
-            countIf((goals.rule = '*' OR goals.rule = entered.rule) AND goals.time >= entered.since AND (goals.rule != '*' OR goals.time <= entered.since + toIntervalSecond({within_s:UInt32}))) AS times,
-            sumIf(goals.worth, (goals.rule = '*' OR goals.rule = entered.rule) AND goals.time >= entered.since AND (goals.rule != '*' OR goals.time <= entered.since + toIntervalSecond({within_s:UInt32}))) AS paid
+            toString(entered.rule) AS rule,
+            entered.held AS held,
+            toString(entered.arm) AS arm,
+            arrayFilter(
+                one -> one.1 >= entered.since AND ({goal:String} = '' OR one.1 <= entered.since + toIntervalSecond({within_s:UInt32})),
+                goals.every
+            ) AS reached
         FROM entered
-        LEFT JOIN goals ON goals.person = entered.person
-        GROUP BY rule, person
+        LEFT JOIN goals ON goals.person = entered.person AND goals.of_rule = if({goal:String} = '', toString(entered.rule), '*')
     ),
     groups AS
     (
-        SELECT rule, 'all' AS variant, count() AS n, countIf(times > 0) AS k, toFloat64(sum(paid)) AS worth
-        FROM ends
-        WHERE met.1 != 'holdout'
-        GROUP BY rule
-        UNION ALL
-        SELECT rule, met.2 AS variant, count() AS n, countIf(times > 0) AS k, toFloat64(sum(paid)) AS worth
-        FROM ends
-        WHERE met.1 != 'holdout' AND met.2 != ''
+        SELECT
+            rule,
+            variant,
+            sum(users) AS n,
+            sum(reachers) AS k,
+            sum(money) AS worth
+        FROM
+        (
+            SELECT rule, held, arm, count() AS users, countIf(notEmpty(reached)) AS reachers, sum(arraySum(arrayMap(one -> one.2, reached))) AS money
+            FROM ends
+            GROUP BY rule, held, arm
+        )
+        ARRAY JOIN if(held, ['(holdout)'], if(arm = '', ['all'], ['all', arm])) AS variant
         GROUP BY rule, variant
-    ),
-    held AS
-    (
-        SELECT rule, count() AS n, countIf(times > 0) AS k, toFloat64(sum(paid)) AS worth
-        FROM ends
-        WHERE met.1 = 'holdout'
-        GROUP BY rule
     ),
     1.959963984540054 AS z,
     (k, n) -> (k / n + z * z / (2 * n)) / (1 + z * z / n) AS middle,
@@ -103,10 +109,11 @@ SELECT
 FROM
 (
     SELECT
-        groups.rule AS rule, groups.variant AS variant,
-        groups.n AS n1, groups.k AS k1, groups.worth AS worth1,
-        held.n AS n0, held.k AS k0, held.worth AS worth0
+        rule, variant, n AS n1, k AS k1, worth AS worth1,
+        sumIf(n, variant = '(holdout)') OVER (PARTITION BY rule) AS n0,
+        sumIf(k, variant = '(holdout)') OVER (PARTITION BY rule) AS k0,
+        sumIf(worth, variant = '(holdout)') OVER (PARTITION BY rule) AS worth0
     FROM groups
-    LEFT JOIN held ON held.rule = groups.rule
 )
+WHERE variant != '(holdout)'
 ORDER BY rule, variant != 'all', variant
