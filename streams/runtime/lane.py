@@ -258,6 +258,8 @@ class PartitionLane:
         state = self.shard.begin_commit()
         for ack in acks:
             await ack
+        if acks:
+            crash_point("worker.touches_out")
         crash_point("worker.after_touches")
         if self._settings.kafka_transactions:
             await self._producer.begin_transaction()
