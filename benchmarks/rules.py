@@ -24,7 +24,8 @@ MAX_GROWTH: Final = 2.0
 # Rules, and the event names that they are spread over: an event is heard by 20 either way.
 BOOKS: Final = {"0 rules": (0, 1), "20 rules": (20, 1), "1000 rules": (1000, 50)}
 USERS: Final = 2000
-_T0_MS: Final = 1_780_000_000_000
+# Ten in the morning in Shanghai.
+_T0_MS: Final = 1_780_020_000_000
 _STEP_MS: Final = 200
 _HEAD: Final = """
 policies:

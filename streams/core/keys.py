@@ -15,12 +15,11 @@ def key_of(getters: Sequence[Getter], event: Event) -> str | None:
 
     12 and "12" are one key: sources differ in how they write an id.
     """
-    parts = []
-    for get in getters:
+    key = ""
+    for i, get in enumerate(getters):
         value = get(event)
         if value is None or isinstance(value, dict | list):
             return None
-        parts.append(str(value))
-    key = "\x1f".join(parts)
+        key = f"{key}\x1f{value}" if i else str(value)
     # State stays small whatever an event brings.
     return key if len(key) <= MAX_KEY else blake2b(key.encode(), digest_size=16).hexdigest()

@@ -133,12 +133,18 @@ class RuleSet:
 
     def next_ms(self, state: State) -> int | None:
         """Return when the next of what waits is to be fired, if anything does."""
-        if not (state.timers or state.runs or state.alarms):
-            return None
-        times = [timer.fire_at_ms for timer in state.timers]
-        times += [run.fire_at_ms for run in state.runs]
-        times += [due_ms + self._settle_ms for due_ms in state.alarms.values()]
-        return min(times, default=None)
+        first_ms: int | None = None
+        # Plain loops: this is asked before each event, mostly of a user for whom nothing waits.
+        for timer in state.timers:
+            if first_ms is None or timer.fire_at_ms < first_ms:
+                first_ms = timer.fire_at_ms
+        for run in state.runs:
+            if first_ms is None or run.fire_at_ms < first_ms:
+                first_ms = run.fire_at_ms
+        for due_ms in state.alarms.values():
+            if first_ms is None or due_ms + self._settle_ms < first_ms:
+                first_ms = due_ms + self._settle_ms
+        return first_ms
 
     def _due(self, state: State, now_ms: int) -> tuple[int, Timer | Run | str] | None:
         """Return the first of what is ready: by due, then as rules are ranked."""

@@ -46,6 +46,7 @@ def local(zone: ZoneInfo, at_ms: int) -> datetime:
     return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone)
 
 
+@lru_cache(maxsize=8192)
 def instants(zone: ZoneInfo, day: date, minutes: int) -> tuple[int, int]:
     """Return when a day's clock shows a time: first and, where it is twice, second."""
     naive = datetime.combine(day, time(minutes // 60, minutes % 60), zone)
