@@ -139,6 +139,11 @@ class Decay:
         return periods
 
 
+def most_values(k: int) -> int:
+    """Return up to how many different values of a user a preference is exact."""
+    return max(12, 4 * k)
+
+
 class TopK(Lasting):
     """The heaviest values: ``[code, half_life_ms, base, newest, shown, {value: periods}]``.
 
@@ -154,7 +159,7 @@ class TopK(Lasting):
 
     def __init__(self, k: int, half_life_ms: int) -> None:
         self._k, self._half_life_ms = k, half_life_ms
-        self._most, self._left = max(12, 4 * k), max(9, 3 * k)
+        self._most, self._left = most_values(k), max(9, 3 * k)
 
     def new(self) -> Cell:
         return [self.code, self._half_life_ms, 0, 0, 0, {}]

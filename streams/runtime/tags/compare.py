@@ -12,6 +12,7 @@ import msgspec
 
 from schemas.tags import DecayTag, DistinctTag, EventTag, PerKeyTag, RfmTag, StageTag, TopkTag
 from streams.core.compile import equal
+from streams.core.keyed import most_values
 from streams.core.kinds import MAX_TEXT, SCALE
 from streams.core.sketch import MAX_HASHES
 
@@ -118,7 +119,7 @@ def _judge_topk(
     verdict: Verdict, tag: TopkTag, user: str, have: list[str] | None, want: list[Any]
 ) -> None:
     weights = {key: weight for key, weight in want if weight > 0}
-    if len(weights) > max(16, 4 * tag.k):
+    if len(weights) > most_values(tag.k):
         verdict.beyond += 1
         return
     best = sorted(weights.values(), reverse=True)[: tag.k]

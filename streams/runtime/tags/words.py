@@ -17,6 +17,7 @@ from schemas.tags import (
 )
 from streams.core.conditions import parse, refs
 from streams.core.exprs import expr_refs
+from streams.core.keyed import most_values
 from streams.core.rulebook import Rulebook, tag_version
 
 _EXACT: Final = "exact"
@@ -158,5 +159,5 @@ def _error(tag: Tag, window_ms: int | None) -> str:
     if window_ms:
         tile_ms = -(-window_ms // 96)
         return f"at most {spell_ms(tile_ms)} (a 96th) longer at either end, never shorter"
-    most = max(12, 4 * tag.k) if isinstance(tag, TopkTag) else 0
+    most = most_values(tag.k) if isinstance(tag, TopkTag) else 0
     return _ERRORS.get(tag.kind, _EXACT).format(most=most, keys=getattr(tag, "keys", 0))
