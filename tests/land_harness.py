@@ -160,9 +160,11 @@ class Bench:
         return process
 
     def land_all(self, url: str = "") -> None:
-        """Land all that is on the log, with a fresh process."""
-        lander = self.lander(once=True, url=url)
-        self.until(lambda: lander.poll() is not None)
+        """Land all that is on the log, with a fresh process, however long while it gets on."""
+        lander, landed = self.lander(once=True, url=url), -1
+        while not _ended(lander):
+            before, landed = landed, self.landed()
+            assert landed > before, self.log()
         assert lander.returncode == 0, self.log()
 
     def log(self) -> str:
@@ -263,6 +265,14 @@ def own_stack(home: Path) -> Iterator[local_stack.StackInfo]:
     finally:
         with _home(home):
             local_stack.down()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> bool:
+    try:
+        process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 @contextmanager
