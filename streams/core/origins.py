@@ -24,9 +24,10 @@ _SETS: Final = 65_536
 def moved(packed: bytes, changes: Iterable[TagChange]) -> bytes:
     """Return the origins after these changes, of one user and in their order."""
     groups = _decode(packed) if packed else []
+    newest = {change.tag: (change.message_id, change.time_ms) for change in changes}
     causes: dict[tuple[str, int], list[str]] = {}
-    for change in changes:
-        causes.setdefault((change.message_id, change.time_ms), []).append(change.tag)
+    for tag, cause in newest.items():
+        causes.setdefault(cause, []).append(tag)
     for (message_id, time_ms), tags in causes.items():
         numbers = _joined(tuple(tags))
         left = [(when, short, _without(held, numbers)) for when, short, held in groups]
