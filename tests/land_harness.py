@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -14,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from clickhouse_driver import Client
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 
 from deploy.local import stack as local_stack
 from deploy.local.process import Process
-from schemas import topics, touches
+from schemas import touches
 from schemas.events import Event, encode_event
 from schemas.raw import Envelope
 from schemas.rejects import Reject, encode_rejected, rejected
@@ -32,13 +29,12 @@ from sinks.clickhouse.client import connect
 from sinks.clickhouse.land import GROUP
 from sinks.clickhouse.migrate import migrate
 from sinks.clickhouse.tables import BY_TOPIC, offsets_sql
+from tests.land_log import Message, log_records, make_topics
 from tests.land_proxy import Proxy, proxy
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTITIONS = 2
 PATIENCE_S = 90.0
 BASE_MS = 1_760_000_000_000
-Message = tuple[str, bytes, int | None]
 
 
 @dataclass
@@ -135,7 +131,7 @@ class Bench:
 
     def produce(self, messages: list[Message], *, abort_share: float = 0.2) -> None:
         """Write records in transactions, some of which abort after other records went out."""
-        asyncio.run(_produce(self.settings.kafka, messages, abort_share))
+        asyncio.run(log_records(self.settings.kafka, messages, abort_share))
         self.sent.update(topic for topic, _, _ in messages)
 
     def lander(
@@ -282,7 +278,7 @@ def bench(home: Path) -> Iterator[Bench]:
         info = local_stack.up()
     try:
         one = Bench(home, info)
-        asyncio.run(_make_topics(info.kafka))
+        asyncio.run(make_topics(info.kafka))
         migrate(one.settings)
         yield one
         one.stop_landers()
@@ -302,45 +298,3 @@ def _home(folder: Path) -> Iterator[None]:
             del os.environ["SIYU_HOME"]
         else:
             os.environ["SIYU_HOME"] = before
-
-
-async def _make_topics(kafka: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
-    await admin.start()
-    try:
-        # Some tests log records of other months: retention must leave them to be compared.
-        keep = {"retention.ms": "-1"}
-        await admin.create_topics([
-            NewTopic(topic.name, PARTITIONS, 1, topic_configs=topic.broker_config() | keep)
-            for topic in topics.ALL
-            if topic.name in BY_TOPIC
-        ])  # fmt: skip
-    finally:
-        await admin.close()
-
-
-async def _produce(kafka: str, messages: list[Message], abort_share: float) -> None:
-    chance = random.Random(len(messages))
-    producer = AIOKafkaProducer(bootstrap_servers=kafka, transactional_id="land-harness")
-    await producer.start()
-    try:
-        for start in range(0, len(messages), 200):
-            some = messages[start : start + 200]
-            if chance.random() < abort_share:
-                await producer.begin_transaction()
-                await _send(producer, some, chance)
-                await producer.abort_transaction()
-            async with producer.transaction():
-                await _send(producer, some, chance)
-    finally:
-        await producer.stop()
-
-
-async def _send(producer: AIOKafkaProducer, messages: list[Message], chance: random.Random) -> None:
-    acks = [
-        await producer.send(
-            topic, value, partition=chance.randrange(PARTITIONS), timestamp_ms=logged_ms
-        )
-        for topic, value, logged_ms in messages
-    ]
-    await asyncio.gather(*acks)

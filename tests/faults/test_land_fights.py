@@ -6,7 +6,8 @@ import subprocess
 
 import pytest
 
-from tests.land_harness import BASE_MS, PATIENCE_S, Bench, Message, mixed
+from tests.land_harness import BASE_MS, PATIENCE_S, Bench, mixed
+from tests.land_log import Message
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 

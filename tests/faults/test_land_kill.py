@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from tests.land_harness import BASE_MS, PATIENCE_S, Bench, Message, mixed
+from tests.land_harness import BASE_MS, PATIENCE_S, Bench, mixed
+from tests.land_log import Message
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 

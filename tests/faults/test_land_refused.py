@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from schemas.events import encode_event
-from tests.land_harness import BASE_MS, PATIENCE_S, Bench, Message, make_event, mixed
+from tests.land_harness import BASE_MS, PATIENCE_S, Bench, make_event, mixed
+from tests.land_log import Message
 
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 

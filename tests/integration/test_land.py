@@ -7,7 +7,8 @@ from schemas.events import encode_event
 from sinks.clickhouse.audit import audit
 from sinks.clickhouse.rows import Part, build_parts, span_of
 from sinks.clickhouse.writer import Writer
-from tests.land_harness import BASE_MS, Bench, Logged, Message, make_event, mixed
+from tests.land_harness import BASE_MS, Bench, Logged, make_event, mixed
+from tests.land_log import Message
 
 pytestmark = pytest.mark.integration
 
