@@ -61,6 +61,7 @@ def new_worker(settings: Settings) -> FaustWorker:
         ],
     )
     worker.parts.append(keeper)
+    worker.rulebooks = keeper
     api = UserApi(settings, worker, Lookup(engage, index=settings.worker_api_index))
     worker.status = StatusPage(settings, worker, ingest, api)
     return worker

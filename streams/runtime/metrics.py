@@ -6,6 +6,7 @@ on the worker's own loop.
 
 import time
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -69,6 +70,12 @@ METRICS: Final = {
         Told("siyu_worker_timers", "gauge", ("agent", "partition"),
              "timers that wait, those of a changed time included",
              "if it only grows: a rule waits for what never comes; `siyu rules lint`"),
+        Told("siyu_worker_rulebook_partitions", "gauge", ("version",),
+             "partitions that run this version of the rulebook",
+             "two versions for more than some seconds: `siyu rules status`"),
+        Told("siyu_worker_rulebook_refused", "gauge", ("version",),
+             "1: this worker cannot compile a version that was pushed, and keeps the one before",
+             "`siyu rules status` tells why; mend it, or bring the worker up to date"),
     )
 }  # fmt: skip
 
@@ -126,6 +133,8 @@ class WorkerMetrics(Collector):
         self._collect_ingest(families)
         for agent, lanes in self._worker.lanes.items():
             self._collect_agent(families, agent, lanes)
+        if self._worker.rulebooks is not None:
+            self._collect_rulebooks(families, self._worker.rulebooks)
         yield from families.values()
 
     def _collect_ingest(self, families: dict[str, Any]) -> None:
@@ -137,6 +146,12 @@ class WorkerMetrics(Collector):
         for account, ratio in self._ingest.watch.ratios().items():
             families["siyu_worker_reject_ratio"].add_metric([account], ratio)
             families["siyu_worker_reject_alarm"].add_metric([account], account in alarms)
+
+    def _collect_rulebooks(self, families: dict[str, Any], keeper: Any) -> None:  # noqa: ANN401 - Keeper, as above
+        for version, n in Counter(keeper.running().values()).items():
+            families["siyu_worker_rulebook_partitions"].add_metric([version], n)
+        for version in keeper.refused:
+            families["siyu_worker_rulebook_refused"].add_metric([version], 1)
 
     def _collect_agent(self, families: dict[str, Any], agent: str, lanes: Any) -> None:  # noqa: ANN401 - Lanes, as above
         meter: Meter = lanes.meter

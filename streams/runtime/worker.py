@@ -55,6 +55,15 @@ class Part(Protocol):
         """End; the lanes are closed already."""
 
 
+class Rulebooks(Protocol):
+    """Which rulebook each partition runs, and what cannot be run here."""
+
+    refused: dict[str, str]
+
+    def running(self) -> dict[int, str]:
+        """Return the version by partition."""
+
+
 class _App(faust.App):
     """Faust's app with a hook that runs on its loop before partitions can come."""
 
@@ -77,6 +86,7 @@ class FaustWorker:
         self.failure: BaseException | None = None
         self.status: StatusPage | None = None
         self.parts: list[Part] = []
+        self.rulebooks: Rulebooks | None = None  # whoever keeps them, for the metrics
         self.lanes: dict[str, Lanes] = {}
         self.app = _new_app(settings, group, frozenset(agent.source.name for agent in agents))
         self.app.prepare = self._prepare
