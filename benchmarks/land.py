@@ -7,6 +7,7 @@ All read the same topic, one after the other, into the same tables with the same
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -86,6 +87,8 @@ def _staged(events: int, *, quiet: bool) -> Iterator[Stage]:
     folder = Path(tempfile.mkdtemp(prefix="siyu-bench-"))
     before = os.environ.get("SIYU_HOME")
     os.environ["SIYU_HOME"] = str(folder)
+    # Ended from outside, it takes its stack down all the same.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         info = stack.up(report=lambda line: console.print(line, markup=False, highlight=False))
         if not info.kafka_transactions:
