@@ -17,7 +17,8 @@ from deploy.local.process import Process
 from schemas.errors import PartMissing
 from schemas.settings import StackSettings
 
-VERSION: Final = "4.3.0"
+# Not newer: 4.3 and 4.4 can lose the end of a transaction (docs/decisions/broker-version.md).
+VERSION: Final = "4.2.0"
 NAME: Final = "kafka"
 _HERE: Final = Path(__file__).parent
 _JAVA_AT_LEAST: Final = 17
