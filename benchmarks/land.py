@@ -88,7 +88,7 @@ def _staged(events: int, *, quiet: bool) -> Iterator[Stage]:
     before = os.environ.get("SIYU_HOME")
     os.environ["SIYU_HOME"] = str(folder)
     # Ended from outside, it takes its stack down all the same.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         info = stack.up(report=lambda line: console.print(line, markup=False, highlight=False))
         if not info.kafka_transactions:
@@ -96,6 +96,7 @@ def _staged(events: int, *, quiet: bool) -> Iterator[Stage]:
         settings = Settings(kafka=info.kafka, clickhouse=info.clickhouse, partitions=PARTITIONS)
         yield Stage(folder, settings, events, console)
     finally:
+        signal.signal(signal.SIGTERM, handler)
         stack.down()
         if before is None:
             del os.environ["SIYU_HOME"]
