@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from clickhouse_driver import Client
+from clickhouse_driver.errors import Error as ClickHouseError
 from kafka import KafkaAdminClient
 from rich.console import Console
 
@@ -147,12 +148,28 @@ def _measure(staged: Stage, name: str, database: str) -> dict[str, Any]:
     try:
         with _landing(staged, name, settings, client) as process:
             told = _window(staged, client, process)
-        exact = client.execute("SELECT count(), uniqExact(_partition, _offset) FROM events")[0]
-        told["exact"] = exact == (staged.events, staged.events)
+            exact = client.execute("SELECT count(), uniqExact(_partition, _offset) FROM events")[0]
+            told["exact"] = exact == (staged.events, staged.events)
         return told
     finally:
-        client.execute(f"DROP DATABASE IF EXISTS {database} SYNC")
         client.disconnect()
+        _drop(staged, database)
+
+
+def _drop(staged: Stage, database: str) -> None:
+    """Drop a database; the embedded engine may be starting anew after a client's abrupt end."""
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            client = connect(staged.settings.clickhouse)
+            client.execute(f"DROP DATABASE IF EXISTS {database} SYNC")
+            client.disconnect()
+        except (ClickHouseError, OSError, EOFError):
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
 
 
 @contextmanager

@@ -83,7 +83,8 @@ class Shop:
 
     def run(self, *words: str, **env: str) -> tuple[int, Any]:
         done = siyu({**self.env, **env}, *words, "--json")
-        return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
+        assert done.stdout, f"{words} ended with {done.returncode}: {done.stderr}"
+        return done.returncode, json.loads(done.stdout)
 
     def send(self, count: int, *, ago_h: float = 20.0) -> None:
         now_ms = time.time_ns() // 1_000_000
