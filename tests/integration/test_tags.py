@@ -19,7 +19,7 @@ from streams.runtime.broker import ensure_topics
 from tests.land_harness import own_stack
 from tests.worker_harness import Feed, environment, process, siyu, until, worker
 
-pytestmark = [pytest.mark.integration, pytest.mark.slow]
+pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.faults]
 HOUR_MS = 3_600_000
 USERS = 40
 FIRST = """
