@@ -37,8 +37,8 @@ def feeding(kafka: str) -> Iterator[Feed]:
 class Shop:
     """One event of its own, and rulebooks that answer it with a template of their name."""
 
-    def __init__(self, kafka: str, folder: Path) -> None:
-        self.folder, self.event, self.sent = folder, unique("tea_ordered"), 0
+    def __init__(self, kafka: str, folder: Path, event: str | None = None) -> None:
+        self.folder, self.event, self.sent = folder, event or unique("tea_ordered"), 0
         (folder / "plan.yaml").write_text(json.dumps({"events": {self.event: {}}}))
         self.book(folder / "rules.yaml", "folder")
         self.env = environment(kafka, folder)

@@ -60,9 +60,9 @@ def test_a_broken_rulebook_is_not_published_and_one_that_a_worker_cannot_take_en
     good = shop.push("good")
     with worker(shop.env, tmp_path / "worker.log") as process:
         until(lambda: shop.everywhere(good), "all partitions run what was pushed")
-        # Another plan lets it pass here; the worker's plan does not know the event.
+        # Another plan lets it pass here; to the worker's plan the event is a misspelt one.
         (tmp_path / "other").mkdir()
-        other = Shop(shop.env["SIYU_KAFKA"], tmp_path / "other")
+        other = Shop(shop.env["SIYU_KAFKA"], tmp_path / "other", event=f"{shop.event}s")
         unknown = other.push("unknown")
         told = until(lambda: shop.status()["refused"], "the worker tells that it refuses")
         assert told[0]["version"] == unknown
