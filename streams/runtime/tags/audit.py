@@ -217,7 +217,7 @@ async def _read_states(settings: Settings, live: Live, keys: set[bytes], told: T
         tps = [TopicPartition(ENGAGE_STATE.name, one) for one in range(live.partitions)]
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
-        ends = await consumer.end_offsets(tps)
+        ends = await _log_ends(settings, tps)
         done = 0
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             for records in (await consumer.getmany(timeout_ms=500, max_records=20_000)).values():
@@ -226,5 +226,20 @@ async def _read_states(settings: Settings, live: Live, keys: set[bytes], told: T
                     if record.key in keys:
                         live.states[record.key.decode()] = record.value
             told(done)
+    finally:
+        await consumer.stop()
+
+
+async def _log_ends(settings: Settings, tps: list[TopicPartition]) -> dict[TopicPartition, int]:
+    """Return the ends with what is not committed yet.
+
+    The offsets of a transaction may be seen a moment before its states: those up to the
+    committed end alone could lack what the worker has said to be done.
+    """
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, enable_auto_commit=False)
+    await start(consumer, settings)
+    try:
+        ends: dict[TopicPartition, int] = await consumer.end_offsets(tps)
+        return ends
     finally:
         await consumer.stop()

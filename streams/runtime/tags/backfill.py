@@ -1,9 +1,10 @@
 """`siyu tags backfill`: a new or changed tag rebuilt from ClickHouse, while events flow.
 
 In rounds: learn up to where each partition has landed, fold the histories of the users who
-need it up to there, put the cells on ``events`` as records, wait until those have landed,
-and look for whom an event came in between. Users have few such moments, so rounds get small
-quickly. Nothing is remembered but what is on the log: a killed run is run again.
+need it up to there, put the cells on ``events`` as records, wait until those have landed and
+the worker has passed them, and look for whom an event came in between. Users have few such
+moments, so rounds get small quickly. Nothing is remembered but what is on the log: a killed
+run is run again.
 """
 
 import asyncio
@@ -30,14 +31,15 @@ from streams.core.backfill import Rebuilder, alone
 from streams.core.rulebook import Rulebook, tag_version
 from streams.runtime.producers import new_producer, partition_of
 from streams.runtime.rejected.log import start
-from streams.runtime.tags.audit import audit_tags
+from streams.runtime.tags.audit import WORKER_GROUP, audit_tags
 
 MAX_ROUNDS: Final = 10
 _PART_EVENTS: Final = 200_000
 _FLUSH: Final = 5_000
-_LAND_PATIENCE_S: Final = 120.0
+_PATIENCE_S: Final = 120.0
 _AUDITED: Final = 1000
 FOR_EVER: Final = (-(2**62), 2**62)
+_PARTS: Final = {LAND_GROUP: ("lander", "siyu land"), WORKER_GROUP: ("worker", "siyu worker")}
 Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
@@ -81,7 +83,7 @@ class Backfill:
         try:
             await start(producer, self._settings)
             while True:
-                uptos = {p: end - 1 for p, end in (await self._landed(admin)).items()}
+                uptos = {p: end - 1 for p, end in (await _passed(admin, LAND_GROUP)).items()}
                 done.left, events = self._history.todo(uptos)
                 if not done.left or done.rounds == self._rounds:
                     break
@@ -89,7 +91,9 @@ class Backfill:
                 done.events += events
                 with bar(f"round {done.rounds}: users", done.left) as told:
                     ends = await self._round(producer, uptos, events, done, told)
-                await self._until_landed(admin, ends)
+                await _until_passed(admin, LAND_GROUP, ends)
+                # Else the audit could find states as they were before the records.
+                await _until_passed(admin, WORKER_GROUP, ends)
         finally:
             await producer.stop()
             await admin.close()
@@ -140,22 +144,25 @@ class Backfill:
                 now_ms = time.time_ns() // 1_000_000
                 yield self._rebuilder.record(user, events, uptos[partition], now_ms), partition
 
-    async def _landed(self, admin: AIOKafkaAdminClient) -> dict[int, int]:
-        """Return by partition the offset up to which, excluded, all has landed."""
-        described = await admin.describe_topics([EVENTS.name])
-        tps = [TopicPartition(EVENTS.name, p["partition"]) for p in described[0]["partitions"]]
-        group = await admin.list_consumer_group_offsets(LAND_GROUP, partitions=tps)
-        return {tp.partition: max(0, group[tp].offset) if tp in group else 0 for tp in sorted(tps)}
 
-    async def _until_landed(self, admin: AIOKafkaAdminClient, ends: dict[int, int]) -> None:
-        deadline_s = time.monotonic() + _LAND_PATIENCE_S
-        while any([(await self._landed(admin))[p] < end for p, end in ends.items()]):
-            if time.monotonic() > deadline_s:
-                raise PartMissing(
-                    "lander", f"what was sent has not landed in {_LAND_PATIENCE_S:g} s",
-                    remedy="start `siyu land`, then run this again: it goes on from here",
-                )  # fmt: skip
-            await asyncio.sleep(0.2)
+async def _passed(admin: AIOKafkaAdminClient, group: str) -> dict[int, int]:
+    """Return by partition the offset of ``events`` up to which, excluded, a group is done."""
+    described = await admin.describe_topics([EVENTS.name])
+    tps = [TopicPartition(EVENTS.name, p["partition"]) for p in described[0]["partitions"]]
+    held = await admin.list_consumer_group_offsets(group, partitions=tps)
+    return {tp.partition: max(0, held[tp].offset) if tp in held else 0 for tp in sorted(tps)}
+
+
+async def _until_passed(admin: AIOKafkaAdminClient, group: str, ends: dict[int, int]) -> None:
+    part, command = _PARTS[group]
+    deadline_s = time.monotonic() + _PATIENCE_S
+    while any([(await _passed(admin, group))[p] < end for p, end in ends.items()]):
+        if time.monotonic() > deadline_s:
+            raise PartMissing(
+                part, f"is not past what was sent in {_PATIENCE_S:g} s",
+                remedy=f"start `{command}`, then run this again: it goes on from here",
+            )  # fmt: skip
+        await asyncio.sleep(0.2)
 
 
 async def _acked(acks: list[Any], ends: dict[int, int]) -> None:
