@@ -31,6 +31,7 @@ WITH
         WHERE timestamp >= toDateTime64(toString({from:Date}), 3, {tz:String})
             AND timestamp < toDateTime64(toString({to:Date} + 1), 3, {tz:String})
             AND ({source:String} = '' OR source = {source:String})
+            AND (NOT silent OR event = {start:String})
         GROUP BY person
     ),
     visits AS

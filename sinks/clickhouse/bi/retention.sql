@@ -22,7 +22,7 @@ WITH
         FROM activity
         WHERE {first:String} = '' AND {event:String} = ''
         UNION ALL
-        SELECT person, toDate(timestamp, {tz:String}) AS day, {first:String} = '' OR event = {first:String} AS begins, {event:String} = '' OR event = {event:String} AS comes
+        SELECT person, toDate(timestamp, {tz:String}) AS day, if({first:String} = '', NOT silent, event = {first:String}) AS begins, if({event:String} = '', NOT silent, event = {event:String}) AS comes
         FROM journeys
         WHERE ({first:String} != '' OR {event:String} != '')
             AND ({first:String} = '' OR {event:String} = '' OR event IN ({first:String}, {event:String}))
