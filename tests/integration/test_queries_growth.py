@@ -88,6 +88,32 @@ def test_paths_end_at_a_pause(empty: Settings) -> None:
     ]  # fmt: skip
 
 
+def test_the_pipeline_is_timed_by_hours_or_any_step_from_midnight_on(empty: Settings) -> None:
+    # Landed at noon of Shanghai; the first came late from its phone.
+    minutes = [-30.5, -29.5, -1, -(12 * 60 + 1)]
+    land(empty, "events", [
+        happened(
+            "a", "page_viewed", minute / 1440 - (3 if late else 0), marks=["late"] if late else [],
+            received_at_ms=NOON_MS + round(minute * 60_000),
+        )
+        for late, minute in zip([True, False, False, False], minutes, strict=True)
+    ])  # fmt: skip
+    columns = "time events late uplink_p50_s pipe_p50_ms"
+    assert table(empty, "pipeline_delay", columns) == [
+        ("2025-12-31T15:00:00+00:00", 1, 0, 0, 721 * 60_000),
+        ("2026-01-01T03:00:00+00:00", 3, 1, 0, 29.5 * 60_000),
+    ]
+    halves = table(empty, "pipeline_delay", "time events pipe_p99_ms", step_s="1800")
+    assert [row[:2] for row in halves] == [
+        ("2025-12-31T15:30:00+00:00", 1), ("2026-01-01T03:00:00+00:00", 1),
+        ("2026-01-01T03:30:00+00:00", 2),
+    ]  # fmt: skip
+    days = table(empty, "pipeline_delay", "time events", step_s="86400")
+    assert days == [("2025-12-30T16:00:00+00:00", 1), ("2025-12-31T16:00:00+00:00", 3)]
+    days = table(empty, "pipeline_delay", "time events", step_s="86400", tz="UTC")
+    assert days == [("2025-12-31T00:00:00+00:00", 1), ("2026-01-01T00:00:00+00:00", 3)]
+
+
 def test_the_lifecycle_flow_says_who_went_dormant(empty: Settings) -> None:
     days = {"leaving": [20], "back": [5, 59], "newcomer": [50, 60], "gone": [0], "kept": [16, 47]}
     land(empty, "events", [

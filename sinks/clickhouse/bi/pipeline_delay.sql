@@ -1,11 +1,11 @@
 -- Health of the pipeline: accepted events by the time of their receipt, how late they came from
 -- the clients, and how long it took from the collector to the canonical log.
--- :param bucket_s UInt32 = 300 -- seconds of a row
+-- :param step_s UInt32 = 3600 -- seconds of a row, from midnight in tz on: 300, 3600, 86400...
 -- :param source String = -- only this source; empty: all
 -- :param from Date = 2000-01-01 -- first day of receipt
 -- :param to Date = 2100-01-01 -- last day
 -- :param tz String = Asia/Shanghai -- time zone of the days
--- :column time -- start of the bucket, UTC
+-- :column time -- start of the step, UTC
 -- :column source -- app, mini_program, official_account, web or server
 -- :column events -- events received in it
 -- :column late -- of them, marked late
@@ -13,9 +13,9 @@
 -- :column uplink_p50_s -- half of them were received within so many seconds of happening
 -- :column pipe_p50_ms -- half of them were on the log within so many milliseconds of receipt
 -- :column pipe_p99_ms -- 99 in 100 were
--- :example pipeline_delay --param from=2026-11-22 --param bucket_s=60
+-- :example pipeline_delay --param from=2026-11-22 --param step_s=60
 SELECT
-    toStartOfInterval(received_at, toIntervalSecond({bucket_s:UInt32})) AS time,
+    toStartOfInterval(received_at, toIntervalSecond({step_s:UInt32}), toDateTime64('1970-01-02', 3, {tz:String})) AS time,
     source,
     count() AS events,
     countIf(has(marks, 'late')) AS late,
