@@ -10,7 +10,7 @@ the others are missing.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -43,7 +43,7 @@ class Aggregate:
 class Lifelong(Lasting):
     """An aggregate over all time: ``[code, held]``."""
 
-    empty: Value = None
+    empty: ClassVar[Value] = None
 
     def __init__(self, code: str, aggregate: Aggregate) -> None:
         self.code, self._aggregate = ord(code), aggregate
@@ -69,7 +69,7 @@ class Lifelong(Lasting):
 class Sliding:
     """An aggregate over a sliding window: the cell of a ``Window``."""
 
-    empty: Value = None
+    empty: ClassVar[Value] = None
 
     def __init__(self, code: str, aggregate: Aggregate, window_ms: int) -> None:
         self.code, self._aggregate = ord(code), aggregate
@@ -113,8 +113,8 @@ class Distinct(Lasting):
     neither on the order nor on what is merged with what.
     """
 
-    code = ord("d")
-    empty: Value = 0
+    code: ClassVar[int] = ord("d")
+    empty: ClassVar[Value] = 0
 
     def new(self) -> Cell:
         return [self.code, b"", 0]

@@ -11,7 +11,6 @@ import base64
 import binascii
 from dataclasses import replace
 from typing import Any, Final
-from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -25,7 +24,6 @@ from streams.core.rules import Effects
 from streams.core.state import State, make_id
 
 ACCOUNT: Final = "siyu-tags"
-_versions: WeakKeyDictionary[Engine, dict[str, str]] = WeakKeyDictionary()
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(list[Any], strict=False).decode
 
@@ -84,16 +82,9 @@ def restore(engine: Engine, state: State, event: Event, held_offset: int) -> Eff
     tag, upto = properties.get("tag"), properties.get("upto")
     if type(upto) is not int or held_offset > upto:
         return Effects()
-    if not isinstance(tag, str) or _version(engine, tag) != properties.get("version"):
+    if not isinstance(tag, str) or engine.definition(tag) != properties.get("version"):
         return Effects()
     return engine.replace(state, event, tag, _cell(properties.get("cell")))
-
-
-def _version(engine: Engine, tag: str) -> str:
-    known = _versions.get(engine)
-    if known is None:
-        known = _versions[engine] = {one.id: tag_version(one) for one in engine.rulebook.tags}
-    return known.get(tag, "")
 
 
 def _cell(text: object) -> Cell | None:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from itertools import accumulate, pairwise
 from math import ceil, sqrt
 from statistics import NormalDist
-from typing import Final
+from typing import ClassVar, Final
 
 from schemas.tags import ChurnRiskTag
 from streams.core.cells import Cell
@@ -40,8 +40,8 @@ class Churn:
     are a multiset: neither order nor grouping of a merge matters.
     """
 
-    code = ord("v")
-    empty: Value = None
+    code: ClassVar[int] = ord("v")
+    empty: ClassVar[Value] = None
 
     def __init__(self, tag: ChurnRiskTag) -> None:
         self._rhythm_ms = tag.rhythm_ms

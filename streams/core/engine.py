@@ -19,7 +19,7 @@ from schemas.touches import TagChange
 from streams.core.catalogue import make_take
 from streams.core.cells import Cell
 from streams.core.restore import replaced
-from streams.core.rulebook import Rulebook
+from streams.core.rulebook import Rulebook, tag_version
 from streams.core.rules import Effects
 from streams.core.ruleset import ANY, RuleSet, where_of
 from streams.core.state import LATE_MS, State, event_time_ms, pack, unpack
@@ -45,6 +45,7 @@ class Engine:
     ) -> None:
         self.rulebook = rulebook
         self._settle_ms = settle_ms
+        self._definitions: dict[str, str] = {}
         self._tags: dict[str, LiveTag | LiveExpr] = {
             tag.id: LiveExpr(tag) if isinstance(tag, ExprTag) else LiveTag(tag)
             for tag in rulebook.tags
@@ -135,6 +136,12 @@ class Engine:
             effects.tag_changes += replaced(live, self._exprs, state, event, cell)
         return effects
 
+    def definition(self, tag: str) -> str:
+        """Return the hash of a tag's definition, empty for one that the rulebook does not have."""
+        if not self._definitions:
+            self._definitions = {one.id: tag_version(one) for one in self.rulebook.tags}
+        return self._definitions.get(tag, "")
+
     def cell(self, state: State, tag: str) -> Cell | None:
         """Return what a user holds of a tag of events."""
         live = self._tags[tag]
@@ -193,7 +200,7 @@ class Engine:
         moved = {arm.tag.id for arm in arms}
         found: list[LiveExpr] = []
         for expr in self._exprs:
-            if expr.reads & moved:
+            if not expr.reads.isdisjoint(moved):
                 moved.add(expr.id)
                 found.append(expr)
         return tuple(found)

@@ -6,7 +6,7 @@ others, so a tag takes only those of a server's key: no app can give itself a va
 # ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
 
@@ -23,8 +23,8 @@ class Imported(Lasting):
     A value of nothing takes the tag away, and stays as a mark of when.
     """
 
-    code = ord("i")
-    empty: Value = None
+    code: ClassVar[int] = ord("i")
+    empty: ClassVar[Value] = None
 
     def new(self) -> Cell:
         return [self.code, None, None]

@@ -10,7 +10,7 @@ than are kept; over that the lightest (or the longest unseen) is forgotten.
 
 from collections.abc import Mapping
 from itertools import islice
-from typing import Any, Final, cast
+from typing import Any, ClassVar, Final, cast
 
 from schemas.events import Event
 from streams.core.aggregates import MAX_KEY, key_text
@@ -78,8 +78,8 @@ class Decay:
     ``shown`` is in ten-thousandths.
     """
 
-    code = ord("e")
-    empty: Value = 0
+    code: ClassVar[int] = ord("e")
+    empty: ClassVar[Value] = 0
 
     def __init__(self, half_life_ms: int) -> None:
         self._half_life_ms, self.span_ms = half_life_ms, KEEP * half_life_ms
@@ -154,8 +154,8 @@ class TopK(Lasting):
     ``shown`` of them are the heaviest, in order.
     """
 
-    code = ord("k")
-    empty: Value = None
+    code: ClassVar[int] = ord("k")
+    empty: ClassVar[Value] = None
 
     def __init__(self, k: int, half_life_ms: int) -> None:
         self._k, self._half_life_ms = k, half_life_ms
@@ -274,8 +274,8 @@ class PerKey(Lasting):
     Times are in minutes; of values seen last in one minute the later by text stays.
     """
 
-    code = ord("p")
-    empty: Value = None
+    code: ClassVar[int] = ord("p")
+    empty: ClassVar[Value] = None
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -322,8 +322,8 @@ class FirstLast(Lasting):
     ``last`` is ``None`` if it is the same as the first, as it mostly is.
     """
 
-    code = ord("h")
-    empty: Value = None
+    code: ClassVar[int] = ord("h")
+    empty: ClassVar[Value] = None
 
     def new(self) -> Cell:
         return [self.code, None, None, 0, None]

@@ -11,7 +11,7 @@ so it is associative, and does not depend on the order either.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 import msgspec
 
@@ -31,8 +31,13 @@ _rank = msgspec.json.Encoder().encode
 class Kind(Protocol):
     """How one kind of tag lives in a cell; times are in ms, ``clock`` is the user's."""
 
-    code: int
-    empty: Value
+    @property
+    def code(self) -> int:
+        """Return the number that stands first in the kind's cells."""
+
+    @property
+    def empty(self) -> Value:
+        """Return what a tag reads of which there is no cell."""
 
     def new(self) -> Cell:
         """Return the cell of a tag that has seen nothing."""
@@ -78,7 +83,7 @@ class Lasting:
 class Ever(Lasting):
     """A count or sum over all time: ``[code, total]``."""
 
-    empty: Value = 0
+    empty: ClassVar[Value] = 0
 
     def __init__(self, code: str, amount: "Amount") -> None:
         self.code, self._show = ord(code), amount.show
@@ -105,7 +110,7 @@ class Ever(Lasting):
 class Rolling:
     """A count or sum in a sliding window: the cell of a ``Window``."""
 
-    empty: Value = 0
+    empty: ClassVar[Value] = 0
 
     def __init__(self, code: str, amount: "Amount", window_ms: int) -> None:
         self.code, self._show, self._window = ord(code), amount.show, Window(window_ms)
@@ -146,7 +151,7 @@ class Rolling:
 class Pick(Lasting):
     """The value of the latest (or earliest) event by event time: ``[code, time, value]``."""
 
-    empty: Value = None
+    empty: ClassVar[Value] = None
 
     def __init__(self, code: str, *, latest: bool) -> None:
         self.code, self._latest = ord(code), latest
@@ -189,7 +194,7 @@ def better(at_ms: int, value: Value, held_ms: int, held: Value, *, latest: bool)
 class Flag:
     """True from the latest ``on`` for ttl, or to an ``until``: ``[code, on, off, shown]``."""
 
-    empty: Value = False
+    empty: ClassVar[Value] = False
 
     def __init__(self, code: str, ttl_ms: int | None) -> None:
         self.code, self._ttl_ms = ord(code), ttl_ms

@@ -28,10 +28,9 @@ from schemas.sources import Source
 from schemas.touches import Decision, Outcome, TagChange
 from streams.core.compile import equal
 from streams.core.conditions import suggest
-from streams.core.engine import Engine
+from streams.core.given import Given
 from streams.core.rulebook import TAG_TEST_SUFFIX, TEST_SUFFIX, Rulebook, explain
 from streams.core.rules import Effects, LiveRule
-from streams.core.state import State
 from streams.core.yaml_places import Place, read_yaml
 
 # A Monday morning in Shanghai.
@@ -161,7 +160,7 @@ def run(rulebook: Rulebook, file: Path) -> list[Failure]:
         hint = suggest(tests.rule, rulebook.versions)
         line = located.line(("rule",))
         raise ConfigInvalid(file, f"unknown rule {tests.rule}", hint=hint, line=line)
-    engine = _Given(_awake(rulebook, tests.rule))
+    engine = Given(_awake(rulebook, tests.rule))
     failures: list[Failure] = []
     for i, case in enumerate(tests.cases):
         story = _Story(engine, case, tests.rule)
@@ -181,22 +180,10 @@ def _awake(rulebook: Rulebook, tested: str | None) -> Rulebook:
     return replace(rulebook, rules=rules)
 
 
-class _Given(Engine):
-    """The engine, with tags that a test sets by hand."""
-
-    def __init__(self, rulebook: Rulebook) -> None:
-        super().__init__(rulebook)
-        self.given: dict[str, JsonValue] = {}
-
-    def read_tag(self, state: State, tag: str, at_ms: int) -> object:
-        """Return the value of a tag at a time, the given one if there is one."""
-        return self.given[tag] if tag in self.given else super().read_tag(state, tag, at_ms)
-
-
 class _Story:
     """One case as it runs."""
 
-    def __init__(self, engine: _Given, case: Case, rule: str | None) -> None:
+    def __init__(self, engine: Given, case: Case, rule: str | None) -> None:
         self._engine, self._case, self._rule = engine, case, rule
         self._start_ms = _stamp(case.start)
         self._state = engine.load(None)

@@ -9,7 +9,7 @@ lie between two runs of a timer.
 
 from bisect import bisect_right
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from schemas.tags import Age, RfmTag, StageTag
 from streams.core.cells import Cell
@@ -32,8 +32,8 @@ SEGMENTS: Final = {
 class Stepped:
     """What steps share: ``[code, shown, last_ms, as_of_ms - last_ms, ...]``, 0 for no last."""
 
-    code: int
-    empty: Value = None
+    code: ClassVar[int]
+    empty: ClassVar[Value] = None
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
         self.take(cell, at_ms, value)
@@ -85,7 +85,7 @@ class Stage(Stepped):
     ``[code, shown, last_ms, as_of_ms - last_ms, last_ms - first_ms]``.
     """
 
-    code = ord("g")
+    code: ClassVar[int] = ord("g")
 
     def __init__(self, tag: StageTag) -> None:
         self._stages = [
@@ -141,7 +141,7 @@ class Rfm(Stepped):
     ``[code, scores, last_ms, as_of_ms - last_ms, count, total]``, scores as digits.
     """
 
-    code = ord("r")
+    code: ClassVar[int] = ord("r")
 
     def __init__(self, tag: RfmTag) -> None:
         self._recency, self._frequency = tag.recency, tag.frequency

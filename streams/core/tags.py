@@ -7,6 +7,7 @@ condition goes on from what is held.
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import ClassVar
 
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
@@ -58,7 +59,7 @@ class LiveTag:
 class LiveExpr:
     """One tag that is made of others; its cell, ``[code, shown]``, is what was last written."""
 
-    code = ord("=")
+    code: ClassVar[int] = ord("=")
 
     def __init__(self, tag: ExprTag) -> None:
         self.id, self._make = tag.id, make_expr(tag)
@@ -112,7 +113,7 @@ def in_order(exprs: Iterable[LiveExpr]) -> list[LiveExpr]:
     """Return exprs such that each stands after those that it reads."""
     waiting, done = {one.id: one for one in exprs}, list[LiveExpr]()
     while waiting:
-        ready = [one for one in waiting.values() if not one.reads & waiting.keys()]
+        ready = [one for one in waiting.values() if one.reads.isdisjoint(waiting)]
         done += ready
         for one in ready:
             del waiting[one.id]

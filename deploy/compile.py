@@ -1,0 +1,84 @@
+"""Compiles the hot modules of the core by mypyc: `python deploy/compile.py`.
+
+Needs a C compiler and Python's headers. Exit status 0: compiled, or it was already; 3: it
+cannot be, the core runs as Python, and the last line says why.
+"""
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Final
+
+from setuptools import setup
+
+from streams.compiled import folder
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+# What an event passes on its way; the rest of the core is used by authors, not by events.
+MODULES: Final = (
+    "aggregates", "alarms", "caps", "catalogue", "cells", "channel", "churn", "clean", "compile",
+    "conditions", "dedupe", "engine", "exprs", "given", "goals", "hearing", "identify", "imports",
+    "keyed", "keys", "kinds", "marks", "origins", "parse_segment", "parse_sensors",
+    "parse_wechat", "parse_wecom", "quiet", "reach", "restore", "rules", "ruleset", "runs",
+    "sketch", "stages", "steps", "tags", "timers", "times", "triggers", "validate",
+    "value_types", "windows", "zones",
+)  # fmt: skip
+
+
+def main() -> int:
+    """Compile what is not compiled yet; return the exit status."""
+    built = folder()
+    if built.is_dir():
+        return 0
+    if shutil.which(os.environ.get("CC", "cc")) is None:
+        print("no C compiler (Debian: apt install gcc libc6-dev python3-dev)", file=sys.stderr)
+        return 3
+    started_s, told = time.monotonic(), io.StringIO()
+    built.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=built.parent) as work:
+        # What the compilers say goes to one place, shown only if they fail.
+        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+            problem = _compile(Path(work))
+        if problem:
+            print(told.getvalue(), problem, sep="\n", file=sys.stderr)
+            return 3
+        (Path(work) / "lib").rename(built)
+    for old in built.parent.iterdir():
+        if old != built:
+            shutil.rmtree(old, ignore_errors=True)
+    print(f"core compiled in {time.monotonic() - started_s:.0f} s", file=sys.stderr)
+    return 0
+
+
+def _compile(work: Path) -> str:
+    """Write the modules under ``work/lib``; return what went wrong, if anything did."""
+    from mypyc.build import mypycify  # noqa: PLC0415 - what it needs is told of before it is loaded
+
+    os.chdir(ROOT)
+    try:
+        extensions = mypycify(
+            [f"--cache-dir={work / 'cache'}", *(f"streams/core/{name}.py" for name in MODULES)],
+            opt_level="2",
+            debug_level="0",
+            target_dir=str(work / "c"),
+            group_name="siyu_core",
+        )
+        setup(
+            name="siyu-core",
+            packages=[],
+            ext_modules=extensions,
+            script_args=["-q", "build_ext", f"--build-lib={work / 'lib'}",
+                         f"--build-temp={work / 'temp'}"],
+        )  # fmt: skip
+    except SystemExit as ended:
+        return f"the compiler ended: {ended}"
+    return ""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
