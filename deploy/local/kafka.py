@@ -19,6 +19,8 @@ from schemas.settings import StackSettings
 
 # Not newer: 4.3 and 4.4 can lose the end of a transaction (docs/decisions/broker-version.md).
 VERSION: Final = "4.2.0"
+# The newest metadata that it reads: "4.2-IV1". Data is formatted with the newest its Kafka knows.
+_METADATA_LEVEL: Final = 29
 NAME: Final = "kafka"
 _HERE: Final = Path(__file__).parent
 _JAVA_AT_LEAST: Final = 17
@@ -153,9 +155,30 @@ def _configure(home: Path, ports: dict[str, int], jars: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "server.properties"
     config.write_text(_PROPERTIES.format(data=folder / "data", **ports))
-    if not (folder / "data").exists():
+    if (folder / "data").exists():
+        assert_readable(folder / "data")
+    else:
         _format(folder, ports, jars)
     return config
+
+
+def assert_readable(data: Path) -> None:
+    """Raise ``PartMissing`` if a newer Kafka has formatted a folder of data.
+
+    Started on it, the broker would end with a stack trace about versions of its metadata.
+    """
+    name, checkpoint = b"metadata.version", data / "bootstrap.checkpoint"
+    found = checkpoint.read_bytes() if checkpoint.exists() else b""
+    # A FeatureLevelRecord: the feature's name, then its level as int16.
+    _, there, rest = found.partition(name)
+    level = int.from_bytes(rest[:2], "big")
+    if there and level > _METADATA_LEVEL:
+        raise PartMissing(
+            "Apache Kafka",
+            f"the data in {data} is of a newer Kafka than {VERSION}"
+            f" (metadata level {level}, this one reads up to {_METADATA_LEVEL})",
+            remedy="move that folder away, or remove it if its events may go; then start again",
+        )
 
 
 def _format(folder: Path, ports: dict[str, int], jars: Path) -> None:
