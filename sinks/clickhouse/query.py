@@ -45,7 +45,7 @@ AND loading_start_time <=
 )
 """
 # What ClickHouse answers if a parameter's text is not of its type, or a query refuses its value.
-_BAD_PARAMETER: Final = frozenset({6, 26, 27, 36, 38, 41, 72, 117, 321, 395, 456, 457})
+_BAD_PARAMETER: Final = frozenset({6, 26, 27, 36, 38, 41, 69, 72, 117, 321, 395, 456, 457})
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,6 +112,8 @@ def test_the_pipeline_is_timed_by_hours_or_any_step_from_midnight_on(empty: Sett
     assert days == [("2025-12-30T16:00:00+00:00", 1), ("2025-12-31T16:00:00+00:00", 3)]
     days = table(empty, "pipeline_delay", "time events", step_s="86400", tz="UTC")
     assert days == [("2025-12-31T00:00:00+00:00", 1), ("2026-01-01T00:00:00+00:00", 3)]
+    with pytest.raises(ConfigInvalid, match="must be positive"):
+        ask(empty, "pipeline_delay", step_s="0")
 
 
 def test_the_lifecycle_flow_says_who_went_dormant(empty: Settings) -> None:
