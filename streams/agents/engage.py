@@ -131,7 +131,7 @@ class Engage:
         if is_rebuilt(event):
             effects.append((key, restore(self.engine, loaded.state, event, loaded.offset)))
         else:
-            effects.append((key, self.engine.on_event(loaded.state, event)))
+            effects.append((key, self.engine.on_event(loaded.state, event, now_ms)))
         loaded.offset = record.offset
 
     def _write(

@@ -85,9 +85,12 @@ class Engine:
         """Return the bytes of a state."""
         return pack(state)
 
-    def on_event(self, state: State, event: Event) -> Effects:
-        """Fold an event into the state; return what follows from it."""
-        effects = Effects()
+    def on_event(self, state: State, event: Event, now_ms: int = 0) -> Effects:
+        """Fold an event into the state; return what follows from it.
+
+        ``now_ms`` is the lane's time: later than the arrival if others overtook the event.
+        """
+        effects = Effects(now_ms=now_ms)
         at_ms = event_time_ms(event)
         late = at_ms < state.latest_ms - LATE_MS or "late" in event.marks
         state.latest_ms = clock_ms = max(state.latest_ms, at_ms)

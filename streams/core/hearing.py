@@ -16,12 +16,14 @@ class Effects:
     """What a step of the engine says, in order.
 
     ``claims`` are the exclusive groups of which a rule was heard at this event or due.
+    ``now_ms`` is the time of the lane at the event, where its caller told it.
     """
 
     tag_changes: list[TagChange] = field(default_factory=list)
     decisions: list[Decision] = field(default_factory=list)
     touches: list[Touch] = field(default_factory=list)
     claims: set[str] = field(default_factory=set)
+    now_ms: int = 0
 
 
 @dataclass(slots=True)

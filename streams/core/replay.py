@@ -56,7 +56,7 @@ def replay(
             if event.event == BACKFILLED and is_rebuilt(event):
                 yield now_ms, restore(engine, state, event, offset)
             else:
-                yield now_ms, engine.on_event(state, event)
+                yield now_ms, engine.on_event(state, event, now_ms)
             if type(event) is LoggedEvent:
                 offset = event.offset
         except Exception as fault:

@@ -7,7 +7,8 @@ to due ends the wait as a ``none`` does; with ``ignore`` the earlier wait stands
 ``exit`` at or after start ends it with a decision, as long as it has not fired.
 
 A wait fires only by ``on_timers``, at or after ``fire_at``: ``settle`` after due, or after
-its event was received if that was later, so that what happened before due can still arrive.
+its event was received or reached the lane if that was later, so that what happened before due
+can still arrive.
 Live and a replay of the log can differ only in what arrived between fire_at and the real run
 of the timer.
 """
@@ -67,7 +68,8 @@ class Waits:
         remember(afters, at_ms, self._horizon_ms(state))
         if barred or any(at_ms <= one <= due_ms for one in held.nones.get(key, ())):
             return
-        fire_at_ms = max(due_ms, event.received_at_ms) + self._settle_ms
+        # Overtaken on its way, it is not alone: what ends the wait stands behind it in the log.
+        fire_at_ms = max(due_ms, event.received_at_ms, effects.now_ms) + self._settle_ms
         cause = to_cause(event, self._keeps)
         timer = Timer(self.rule.id, key, at_ms, due_ms, fire_at_ms, cause)
         if reason := barred_by(event):
