@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from streams.core import COMPILED
+
 
 def machine() -> dict[str, Any]:
     """Return what ran the bench."""
@@ -16,6 +18,7 @@ def machine() -> dict[str, Any]:
         "memory": _first_of("/proc/meminfo", "MemTotal"),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "core": "compiled" if COMPILED else "as Python",
     }
 
 

@@ -60,14 +60,14 @@ _MIX: Final = (
 
 def run(*, events: int, rounds: int, quiet: bool) -> dict[str, Any]:
     """Run the bench; return the report."""
-    engines = {name: _engine(*book) for name, book in BOOKS.items()}
+    engines = {name: engine(*book) for name, book in BOOKS.items()}
     runs: dict[str, list[float]] = defaultdict(list)
     more: dict[str, dict[str, Any]] = {}
     for number in range(1, rounds + 1):
-        for name, engine in engines.items():
+        for name, running in engines.items():
             if not quiet:
                 print(f"round {number}/{rounds}: {name}", file=sys.stderr)
-            took, decided = _feed(engine, _traffic(events, BOOKS[name][1]))
+            took, decided = _feed(running, traffic(events, BOOKS[name][1]))
             runs[name].append(took)
             more[name] = {"decisions_per_event": round(decided / events, 4)}
     results = {name: report.summary(took, "us/event", **more[name]) for name, took in runs.items()}
@@ -85,7 +85,7 @@ def run(*, events: int, rounds: int, quiet: bool) -> dict[str, Any]:
     }
 
 
-def _engine(rules: int, names: int) -> Engine:
+def engine(rules: int, names: int) -> Engine:
     lines = [
         f"- {{id: r{i}, {_MIX[i // names % len(_MIX)].replace('NAME', f'e{i % names}')}, "
         f"{_GUARD}, {_SEND}}}"
@@ -99,7 +99,7 @@ def _engine(rules: int, names: int) -> Engine:
         return Engine(load_rulebook(path))
 
 
-def _traffic(events: int, names: int) -> list[Event]:
+def traffic(events: int, names: int) -> list[Event]:
     rng = random.Random(7)
     return [
         Event(
@@ -114,7 +114,7 @@ def _traffic(events: int, names: int) -> list[Event]:
     ]  # fmt: skip
 
 
-def _feed(engine: Engine, traffic: list[Event]) -> tuple[float, int]:
+def _feed(engine: Engine, events: list[Event]) -> tuple[float, int]:
     """Return the microseconds of an event and the decisions of all."""
     states: dict[str, State] = {}
     decided = 0
@@ -122,7 +122,7 @@ def _feed(engine: Engine, traffic: list[Event]) -> tuple[float, int]:
     gc.collect()
     gc.disable()
     start_s = process_time()
-    for event in traffic:
+    for event in events:
         state = states.get(event.user)
         if state is None:
             state = states[event.user] = engine.load(None)
@@ -132,4 +132,4 @@ def _feed(engine: Engine, traffic: list[Event]) -> tuple[float, int]:
         decided += len(engine.on_event(state, event).decisions)
     took_s = process_time() - start_s
     gc.enable()
-    return took_s / len(traffic) * 1e6, decided
+    return took_s / len(events) * 1e6, decided

@@ -1,4 +1,4 @@
-"""Compiles the hot modules of the core by mypyc: `python deploy/compile.py`.
+"""Compiles the hot modules of the core by mypyc: `siyu compile` and the bootstrap run it.
 
 Needs a C compiler and Python's headers. Exit status 0: compiled, or it was already; 3: it
 cannot be, the core runs as Python, and the last line says why.
@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 from typing import Final
 
+from mypyc.build import mypycify
 from setuptools import setup
 
 from streams.compiled import folder
@@ -21,12 +22,12 @@ from streams.compiled import folder
 ROOT: Final = Path(__file__).resolve().parent.parent
 # What an event passes on its way; the rest of the core is used by authors, not by events.
 MODULES: Final = (
-    "aggregates", "alarms", "caps", "catalogue", "cells", "channel", "churn", "clean", "compile",
-    "conditions", "dedupe", "engine", "exprs", "given", "goals", "hearing", "identify", "imports",
-    "keyed", "keys", "kinds", "marks", "origins", "parse_segment", "parse_sensors",
-    "parse_wechat", "parse_wecom", "quiet", "reach", "restore", "rules", "ruleset", "runs",
-    "sketch", "stages", "steps", "tags", "timers", "times", "triggers", "validate",
-    "value_types", "windows", "zones",
+    "aggregates", "alarms", "caps", "catalogue", "causes", "cells", "channel", "churn",
+    "clean", "compile", "conditions", "dedupe", "engine", "exprs", "given", "goals",
+    "hearing", "held", "identify", "ids", "imports", "keyed", "keys", "kinds", "marks",
+    "origins", "parse_segment", "parse_sensors", "parse_wechat", "parse_wecom", "quiet",
+    "reach", "restore", "rules", "ruleset", "runs", "sketch", "stages", "steps", "tags",
+    "timers", "times", "triggers", "validate", "value_types", "windows", "zones",
 )  # fmt: skip
 
 
@@ -36,8 +37,7 @@ def main() -> int:
     if built.is_dir():
         return 0
     if shutil.which(os.environ.get("CC", "cc")) is None:
-        print("no C compiler (Debian: apt install gcc libc6-dev python3-dev)", file=sys.stderr)
-        return 3
+        return _fail("no C compiler (Debian: apt install gcc libc6-dev python3-dev)")
     started_s, told = time.monotonic(), io.StringIO()
     built.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=built.parent) as work:
@@ -45,20 +45,22 @@ def main() -> int:
         with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
             problem = _compile(Path(work))
         if problem:
-            print(told.getvalue(), problem, sep="\n", file=sys.stderr)
-            return 3
+            return _fail(f"{told.getvalue()}\n{problem}")
         (Path(work) / "lib").rename(built)
     for old in built.parent.iterdir():
         if old != built:
             shutil.rmtree(old, ignore_errors=True)
-    print(f"core compiled in {time.monotonic() - started_s:.0f} s", file=sys.stderr)
+    sys.stderr.write(f"core compiled in {time.monotonic() - started_s:.0f} s\n")
     return 0
+
+
+def _fail(problem: str) -> int:
+    sys.stderr.write(f"{problem}\n")
+    return 3
 
 
 def _compile(work: Path) -> str:
     """Write the modules under ``work/lib``; return what went wrong, if anything did."""
-    from mypyc.build import mypycify  # noqa: PLC0415 - what it needs is told of before it is loaded
-
     os.chdir(ROOT)
     try:
         extensions = mypycify(

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo
 from schemas.events import Event
 from schemas.touches import TagChange
 from schemas.triggers import Date, Inactive
-from streams.core.compile import Getter, Predicate
+from streams.core.compile import Getter
+from streams.core.conditions import Node
 from streams.core.hearing import Effects, no_event, timely
 from streams.core.rules import LiveRule
 from streams.core.state import DAY_MS, LATE_MS, State
@@ -38,7 +39,7 @@ class OnInactive:
     """Fires once when no event came for so long; the next event arms it again."""
 
     def __init__(
-        self, rule: LiveRule, inactive: Inactive, where: Predicate | None, settle_ms: int
+        self, rule: LiveRule, inactive: Inactive, where: Node | None, settle_ms: int
     ) -> None:
         self.rule, self._for_ms, self.where = rule, inactive.for_ms, where
         self._settle_ms, self.priority = settle_ms, rule.priority

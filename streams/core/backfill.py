@@ -19,9 +19,10 @@ from schemas.events import Event
 from schemas.tags import BACKFILLED, ExprTag, Tag
 from streams.core.cells import Cell
 from streams.core.engine import Engine
+from streams.core.ids import make_id
 from streams.core.rulebook import Rulebook, tag_version
 from streams.core.rules import Effects
-from streams.core.state import State, make_id
+from streams.core.state import State
 
 ACCOUNT: Final = "siyu-tags"
 _pack = msgspec.msgpack.Encoder().encode

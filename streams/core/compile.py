@@ -6,15 +6,16 @@ helpers below. Measured 0.1 to 0.6 µs a condition.
 """
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from schemas.events import Event
 from streams.core.conditions import ORDERED, Compare, Group, Node, Not, Ref, Scalar, leaves
 
 Getter = Callable[[Event], object]
 Predicate = Callable[[Event], bool]
+Chooser = Callable[[Event], list[Any]]
 ReadTag = Callable[[str], object]
 TagPredicate = Callable[[ReadTag], bool]
 Note = Callable[[int, object, object, object], object]
@@ -92,6 +93,26 @@ def predicate(node: Node) -> Predicate | None:
     return cast("Predicate", _function(["e"], _Emitter().node(node)))
 
 
+def chooser(ones: Sequence[tuple[Node | None, object]]) -> Chooser:
+    """Return what lists, in order, those whose condition an event meets.
+
+    One function for all: what several conditions read of an event is read once.
+    """
+    emitter = _Emitter(shared={})
+    found = ast.Name("found", ast.Load())
+    scope: dict[str, object] = {f"one_{i}": one for i, (_, one) in enumerate(ones)}
+    body: list[ast.stmt] = []
+    for i, (node, _) in enumerate(ones):
+        add: ast.stmt = ast.Expr(
+            _call(ast.Attribute(found, "append", ast.Load()), _name(f"one_{i}"))
+        )
+        asks = node is not None and not (isinstance(node, Group) and not node.parts)
+        body.append(ast.If(emitter.node(node), [add], []) if node and asks else add)
+    start = ast.Assign([ast.Name("found", ast.Store())], ast.List([], ast.Load()))
+    body = [*emitter.reads(), start, *body, ast.Return(found)]
+    return cast("Chooser", _defined(["e"], body, scope))
+
+
 def tag_predicate(node: Node) -> TagPredicate:
     """Return the function of a condition that reads tags and nothing of an event."""
     return cast("TagPredicate", _function(["t"], _Emitter().node(node)))
@@ -112,17 +133,33 @@ def getter(ref: Ref) -> Getter:
 
 
 def _function(names: list[str], body: ast.expr) -> Callable[..., object]:
-    arguments = ast.arguments(
+    tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(_arguments(names), body)))
+    code = compile(tree, "<rulebook>", "eval")
+    return cast("Callable[..., object]", eval(code, _scope()))  # noqa: S307 - our own nodes, no author's text
+
+
+def _defined(
+    names: list[str], body: list[ast.stmt], more: Mapping[str, object]
+) -> Callable[..., object]:
+    made = ast.FunctionDef("made", _arguments(names), body, [])
+    tree = ast.fix_missing_locations(ast.Module([made], []))
+    scope = {**_scope(), **more}
+    exec(compile(tree, "<rulebook>", "exec"), scope)  # noqa: S102 - as above
+    return cast("Callable[..., object]", scope["made"])
+
+
+def _arguments(names: list[str]) -> ast.arguments:
+    return ast.arguments(
         posonlyargs=[], args=[ast.arg(name) for name in names], kwonlyargs=[], kw_defaults=[],
         defaults=[],
     )  # fmt: skip
-    tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(arguments, body)))
-    scope = {
+
+
+def _scope() -> dict[str, object]:
+    return {
         "__builtins__": {}, "type_": type, "N": NUMBERS, "S": str, "D": dict,
         **{f"op_{name}": helper for name, helper in HELPERS.items()},
     }  # fmt: skip
-    code = compile(tree, "<rulebook>", "eval")
-    return cast("Callable[..., object]", eval(code, scope))  # noqa: S307 - our own nodes, no author's text
 
 
 def _name(name: str) -> ast.Name:
@@ -138,10 +175,28 @@ def _test(left: ast.expr, op: ast.cmpop, right: ast.expr) -> ast.Compare:
 
 
 class _Emitter:
-    """Builds the expression of one function, with a fresh local for each value it keeps."""
+    """Builds the expressions of one function, with a fresh local for each value it keeps.
 
-    def __init__(self, *, traced: bool = False) -> None:
+    ``shared`` gathers what is read of the event by its path, to be read first and once.
+    """
+
+    def __init__(
+        self, *, traced: bool = False, shared: dict[tuple[str, str], str] | None = None
+    ) -> None:
         self._traced, self._locals, self._leaves = traced, 0, 0
+        self._shared = shared
+
+    def reads(self) -> list[ast.stmt]:
+        """Return the statements that read what is shared."""
+        shared = self._shared or {}
+        made: list[ast.stmt] = []
+        for root in dict.fromkeys(root for root, _ in shared):
+            read = ast.Attribute(_name("e"), root, ast.Load())
+            made.append(ast.Assign([ast.Name(f"of_{root}", ast.Store())], read))
+        for (root, step), name in shared.items():
+            found = self._get(_name(f"of_{root}"), step)
+            made.append(ast.Assign([ast.Name(name, ast.Store())], found))
+        return made
 
     def node(self, node: Node) -> ast.expr:
         if isinstance(node, Compare):
@@ -160,13 +215,18 @@ class _Emitter:
             found = _call(_name("t"), ast.Constant(ref.path[0]))
         for depth, step in enumerate(ref.path):
             if depth == 0:
-                found = found if ref.root == "tag" else self._get(found, step)
+                found = found if ref.root == "tag" else self._first(found, ref.root, step)
                 continue
             # Only the root is surely a mapping: what an event nests may be anything.
             kept, again = self._keep(found)
             is_mapping = _test(_call(_name("type_"), kept), ast.Is(), _name("D"))
             found = ast.IfExp(is_mapping, self._get(again, step), ast.Constant(None))
         return found
+
+    def _first(self, mapping: ast.expr, root: str, step: str) -> ast.expr:
+        if self._shared is None:
+            return self._get(mapping, step)
+        return _name(self._shared.setdefault((root, step), f"s{len(self._shared)}"))
 
     def _get(self, mapping: ast.expr, key: str) -> ast.expr:
         return _call(ast.Attribute(mapping, "get", ast.Load()), ast.Constant(key))

@@ -18,13 +18,15 @@ from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
 from schemas.touches import TagChange
 from streams.core.catalogue import make_take
 from streams.core.cells import Cell
+from streams.core.compile import chooser
 from streams.core.restore import replaced
 from streams.core.rulebook import Rulebook, tag_version
 from streams.core.rules import Effects
 from streams.core.ruleset import ANY, RuleSet, where_of
-from streams.core.state import LATE_MS, State, event_time_ms, pack, unpack
+from streams.core.state import LATE_MS, State, pack, unpack
 from streams.core.tags import Arm, LiveExpr, LiveTag, Plan, by_time, in_order, set_groups
-from streams.core.triggers import Heard
+from streams.core.times import event_time_ms
+from streams.core.triggers import Trigger
 
 T = TypeVar("T")
 
@@ -71,10 +73,11 @@ class Engine:
         by_event = _index(arms)
         self._plans = {name: Plan(some, self._moved(some)) for name, some in by_event.items()}
         self._any_plan = self._plans[ANY]
-        self._triggers_by_event = {
-            name: tuple((one.where, one) for one in ones)
+        self._hears = {
+            name: chooser([(one.where, one) for one in ones])
             for name, ones in _index(self._rules.triggers).items()
         }
+        self._hears_any = self._hears[ANY]
         self._hears_tags = self._rules.hears_tags()
 
     def load(self, packed: bytes | None) -> State:
@@ -101,12 +104,11 @@ class Engine:
         name = event.event
         plan = self._plans.get(name, self._any_plan)
         plan.fold(state, event, at_ms, clock_ms, effects.tag_changes)
-        triggers: Sequence[Heard] = self._triggers_by_event.get(name, self._triggers_by_event[ANY])
+        triggers: list[Trigger] = self._hears.get(name, self._hears_any)(event)
         if self._hears_tags and effects.tag_changes:
             triggers = self._rules.moved_by(state, event, triggers, effects)
-        for where, trigger in triggers:
-            if where is None or where(event):
-                trigger(state, event, at_ms, effects, late=late)
+        for trigger in triggers:
+            trigger(state, event, at_ms, effects, late=late)
         return effects
 
     def on_timers(self, state: State, user: str, now_ms: int) -> Effects:

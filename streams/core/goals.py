@@ -13,7 +13,8 @@ from schemas.rules import Goal, Rule
 from schemas.touches import Decision
 from streams.core.compile import NUMBERS, Getter, Predicate
 from streams.core.hearing import Effects, Hearing
-from streams.core.state import LATE_MS, State, Watch, make_id
+from streams.core.ids import make_id
+from streams.core.state import LATE_MS, State, Watch
 
 # Of one rule; a user who enters more often within the time keeps the newest.
 MAX_WATCHES: Final = 8

@@ -5,9 +5,11 @@ from collections.abc import Iterable, Iterator
 from schemas.events import Event
 from schemas.touches import TagChange
 from streams.core.cells import Cell
+from streams.core.ids import make_id
 from streams.core.kinds import Value
-from streams.core.state import State, event_time_ms, make_id
+from streams.core.state import State
 from streams.core.tags import LiveExpr, LiveTag
+from streams.core.times import event_time_ms
 
 
 def replaced(

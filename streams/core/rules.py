@@ -17,9 +17,12 @@ from schemas.touches import Decision, Outcome
 from streams.core.compile import Audience, Getter, ReadTag
 from streams.core.goals import Goals
 from streams.core.hearing import Effects, Hearing
+from streams.core.held import MAX_KEYS
+from streams.core.ids import make_id, make_share
 from streams.core.keys import key_of
 from streams.core.kinds import plain
-from streams.core.state import MAX_KEYS, State, event_time_ms, make_id, make_share
+from streams.core.state import State
+from streams.core.times import event_time_ms
 
 __all__ = ["Effects", "Hearing", "LiveRule", "TagReader", "barred_by"]
 

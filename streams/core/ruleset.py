@@ -25,17 +25,18 @@ from streams.core.compile import (
     predicate,
     tag_predicate,
 )
-from streams.core.conditions import parse, parse_ref, refs
+from streams.core.conditions import Node, parse, parse_ref, refs
 from streams.core.goals import Goals
 from streams.core.hearing import Effects, no_event, timely
+from streams.core.ids import make_id
 from streams.core.reach import openings
 from streams.core.rulebook import Rulebook
 from streams.core.rules import LiveRule, TagReader
 from streams.core.runs import Flow, OnExit
-from streams.core.state import LATE_MS, Run, State, Timer, make_id
+from streams.core.state import LATE_MS, Run, State, Timer
 from streams.core.steps import conditions, walk
 from streams.core.timers import OnPart, Waits
-from streams.core.triggers import Heard, OnCount, OnEvent, OnSequence, OnTag, Trigger
+from streams.core.triggers import OnCount, OnEvent, OnSequence, OnTag, Trigger
 
 ANY: Final = "*"
 Named = tuple[str, Trigger]
@@ -64,11 +65,11 @@ class RuleSet:
         self,
         state: State,
         event: Event,
-        triggers: Sequence[Heard],
+        triggers: list[Trigger],
         effects: Effects,
-    ) -> Sequence[Heard]:
+    ) -> list[Trigger]:
         """Return the event's triggers with the rules of the tags it moved; fire those of time."""
-        moved: list[Heard] = []
+        moved: list[Trigger] = []
         in_time: list[TagChange] = []
         for change in effects.tag_changes:
             heard = self._moves.get(change.tag)
@@ -77,7 +78,7 @@ class RuleSet:
             if not change.message_id:
                 in_time.append(change)
             elif event.event != BACKFILLED:
-                moved += [(None, Moved(one, change)) for one in heard if one.hears(change)]
+                moved += [Moved(one, change) for one in heard if one.hears(change)]
         if in_time:
             self.changed(state, event.user, in_time, event.received_at_ms, effects)
             effects.claims.clear()
@@ -182,7 +183,7 @@ class RuleSet:
                 live, trigger.absence, join, self._keeps(rule), self._settle_ms
             )
         elif trigger.inactive is not None:
-            where = where_of(trigger.inactive.where)
+            where = _asks(trigger.inactive.where)
             self._alarms[rule.id] = OnInactive(live, trigger.inactive, where, self._settle_ms)
         elif trigger.date is not None:
             self._alarms[rule.id] = self._date(live, trigger.date)
@@ -220,10 +221,10 @@ class RuleSet:
     def _heard(self, rule: Rule, live: LiveRule) -> Iterator[Named]:
         trigger = rule.trigger
         if trigger.event is not None:
-            yield from _named(trigger.event, OnEvent(live, where_of(trigger.where)))
+            yield from _named(trigger.event, OnEvent(live, _asks(trigger.where)))
         elif (count := trigger.count) is not None:
             by = getters([count.by] if count.by else [])
-            on_count = OnCount(live, where_of(count.where), by, count.n, count.within_ms)
+            on_count = OnCount(live, _asks(count.where), by, count.n, count.within_ms)
             yield from _named(count.event, on_count)
         elif (sequence := trigger.sequence) is not None:
             steps = [(step.event, where_of(step.where)) for step in sequence.steps]
@@ -234,7 +235,7 @@ class RuleSet:
             parts = [(waits.after, absence.after), (waits.none, absence.none)]
             parts += [(waits.exit, match) for match in rule.exit]
             for take, match in parts:
-                part = OnPart(take, where_of(match.where), live.priority)
+                part = OnPart(take, _asks(match.where), live.priority)
                 yield from _named(match.event, part)
         else:
             yield from self._timed(rule, live)
@@ -258,7 +259,7 @@ class RuleSet:
 
     def _exits(self, rule: Rule) -> Iterator[Named]:
         for match in rule.exit:
-            yield from _named(match.event, OnExit(self._flows[rule.id], where_of(match.where)))
+            yield from _named(match.event, OnExit(self._flows[rule.id], _asks(match.where)))
 
     def _watch_zone(self) -> None:
         """Keep the zone of users if a rule goes by it."""
@@ -317,6 +318,10 @@ def where_of(condition: Condition) -> Predicate | None:
     return predicate(parse(condition, (), tags=False))
 
 
+def _asks(condition: Condition) -> Node:
+    return parse(condition, (), tags=False)
+
+
 def getters(paths: Iterable[str]) -> list[Getter]:
     """Return the functions that read paths of an event."""
     return [getter(parse_ref(path, (), tags=False)) for path in paths]
@@ -332,8 +337,8 @@ def _named(names: Iterable[str], trigger: Trigger) -> list[Named]:
     return [(name, trigger) for name in dict.fromkeys(names)]
 
 
-def _order(heard: Heard) -> int:
-    return -heard[1].priority
+def _order(trigger: Trigger) -> int:
+    return -trigger.priority
 
 
 def _rank(one: Trigger | OnTag | OnDate) -> int:

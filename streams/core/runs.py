@@ -12,22 +12,15 @@ from schemas.policies import Policies
 from schemas.rules import Send, Wait
 from schemas.touches import Touch
 from streams.core.caps import Cap
-from streams.core.compile import Predicate
+from streams.core.causes import limited, to_cause, to_event
+from streams.core.conditions import Node
 from streams.core.goals import credit
 from streams.core.hearing import Effects, Hearing, timely
+from streams.core.ids import make_id
 from streams.core.quiet import QuietWindow
 from streams.core.reach import reachable, use
 from streams.core.rules import LiveRule
-from streams.core.state import (
-    DAY_MS,
-    LATE_MS,
-    Run,
-    State,
-    limited,
-    make_id,
-    to_cause,
-    to_event,
-)
+from streams.core.state import DAY_MS, LATE_MS, Run, State
 from streams.core.steps import Fork, compiled
 from streams.core.zones import after_days, next_instant, zone_of
 
@@ -202,7 +195,7 @@ class Flow:
 class OnExit:
     """An exit: ends the runs that began before it, and entries that are still to arrive."""
 
-    def __init__(self, flow: Flow, where: Predicate | None) -> None:
+    def __init__(self, flow: Flow, where: Node | None) -> None:
         self._flow, self.where = flow, where
         self.priority = flow.rule.priority
 

@@ -1,4 +1,4 @@
-"""One user's state: what it holds, how it is packed, and the ids that are derived from it.
+"""One user's state: what it holds, and how it is packed.
 
 Packed as msgpack arrays; a field is only ever appended, so that older bytes load (it
 takes its default) and newer bytes load too (it is passed over). Parts are held by the
@@ -6,24 +6,16 @@ number of their tag or the id of their rule: one that the rulebook no longer has
 unread. Layout and reasons: docs/decisions/state.md.
 """
 
-import hashlib
-from bisect import insort
 from typing import Any, Final
 
 import msgspec
 
-from schemas.events import Event
 from streams.core.cells import Cells, StateUnreadable
 
 VERSION: Final = 2
 DAY_MS: Final = 86_400_000
 # Over this behind the user's clock an event counts in tags but is too old to act on.
 LATE_MS: Final = DAY_MS
-# A user with more than these has no human pattern; the newest are kept.
-MAX_KEYS: Final = 64
-FEW_KEYS: Final = 8
-MAX_TIMES: Final = 32
-MAX_PROPERTIES_BYTES: Final = 4096
 
 
 class Cause(msgspec.Struct, array_like=True):
@@ -146,8 +138,6 @@ def _cells(_type: type, packed: dict[bytes, bytes]) -> Cells:
 _encode = msgspec.msgpack.Encoder(enc_hook=Cells.packed).encode
 _decode = msgspec.msgpack.Decoder(State, dec_hook=_cells).decode
 _version = msgspec.msgpack.Decoder(list[Any]).decode
-_json = msgspec.json.Encoder().encode
-_mapping = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def pack(state: State) -> bytes:
@@ -178,92 +168,4 @@ def _unreadable(packed: bytes, why: str) -> StateUnreadable:
     return StateUnreadable(
         f"packed state of layout {version}, this release reads {VERSION}: run the release that "
         "wrote it, or rebuild the states by a replay of `events` (docs/decisions/state.md)"
-    )
-
-
-def make_id(*parts: str) -> str:
-    """Return the id that these parts, in this order, always have: 32 hex digits."""
-    return hashlib.blake2b("\x1f".join(parts).encode(), digest_size=16).hexdigest()
-
-
-def make_share(*parts: str) -> int:
-    """Return a number from 0 to 9999 that these parts always have: evenly spread."""
-    digest = hashlib.blake2b("\x1f".join(parts).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") % 10_000
-
-
-def event_time_ms(event: Event) -> int:
-    """Return when an event happened: a clock that runs ahead cannot put it after its arrival."""
-    return min(event.timestamp_ms, event.received_at_ms)
-
-
-def remember(times: list[int], time_ms: int, horizon_ms: int) -> None:
-    """Add a time to a sorted list; what is before the horizon goes, the newest stay."""
-    insort(times, time_ms)
-    while times and (times[0] < horizon_ms or len(times) > MAX_TIMES):
-        del times[0]
-
-
-def times_of(held: dict[str, list[int]], key: str, horizon_ms: int) -> list[int]:
-    """Return the list of a key, made on first use; keys that ended before the horizon go."""
-    times = held.get(key)
-    if times is None:
-        # Not at each new key: a few stale ones cost less than to look for them.
-        if len(held) >= FEW_KEYS:
-            for stale in [k for k, v in held.items() if not v or v[-1] < horizon_ms]:
-                del held[stale]
-        if len(held) >= MAX_KEYS:
-            del held[min(held, key=lambda k: (held[k][-1], k))]
-        times = held[key] = []
-    return times
-
-
-def limited(properties: dict[str, Any]) -> dict[str, Any]:
-    """Return properties of at most 4 KiB as JSON: where they are more, the short plain ones."""
-    if len(_json(properties)) <= MAX_PROPERTIES_BYTES:
-        return properties
-    kept: dict[str, Any] = {}
-    room = MAX_PROPERTIES_BYTES - 2
-    for name, value in properties.items():
-        room -= len(_json({name: value}))
-        if isinstance(value, dict | list):
-            room += len(_json({name: value}))
-        elif room < 0:
-            break
-        else:
-            kept[name] = value
-    return kept
-
-
-def to_cause(event: Event, roots: frozenset[str]) -> Cause:
-    """Return what a timer keeps of its event; ``roots`` are the mappings a rule reads later.
-
-    The identifiers are in the state: only a rule that asks for this event's keeps them.
-    """
-    return Cause(
-        event.message_id, event.type, event.event, event.source, event.door, event.account,
-        event_time_ms(event), event.received_at_ms,
-        event.identities if "identities" in roots else {},
-        _json(limited(event.properties)),
-        _json(limited(event.context)) if "context" in roots else b"",
-        _json(limited(event.traits)) if "traits" in roots else b"",
-    )  # fmt: skip
-
-
-def to_event(cause: Cause, user: str) -> Event:
-    """Return the event of a cause, with what was kept of it."""
-    return Event(
-        message_id=cause.message_id,
-        type=cause.type,  # type: ignore[arg-type]  # it came from an event: one of its names
-        event=cause.event,
-        user=user,
-        source=cause.source,  # type: ignore[arg-type]  # as above
-        door=cause.door,  # type: ignore[arg-type]  # as above
-        account=cause.account,
-        timestamp_ms=cause.time_ms,
-        received_at_ms=cause.received_at_ms,
-        identities=cause.identities,
-        properties=_mapping(cause.properties),
-        context=_mapping(cause.context) if cause.context else {},
-        traits=_mapping(cause.traits) if cause.traits else {},
     )

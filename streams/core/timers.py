@@ -19,20 +19,14 @@ from typing import Final
 from schemas.events import Event
 from schemas.touches import Outcome
 from schemas.triggers import Absence
-from streams.core.compile import Getter, Predicate
+from streams.core.causes import to_cause, to_event
+from streams.core.compile import Getter
+from streams.core.conditions import Node
 from streams.core.hearing import Effects, timely
+from streams.core.held import MAX_KEYS, remember, times_of
 from streams.core.keys import key_of
 from streams.core.rules import LiveRule, barred_by
-from streams.core.state import (
-    LATE_MS,
-    MAX_KEYS,
-    State,
-    Timer,
-    remember,
-    times_of,
-    to_cause,
-    to_event,
-)
+from streams.core.state import LATE_MS, State, Timer
 
 # Over 64 waits of one rule, a user gets no more: the reason of the decision.
 TOO_MANY: Final = "too_many_waits"
@@ -173,7 +167,7 @@ class OnPart:
     def __init__(
         self,
         take: Callable[[State, Event, int, Effects], None],
-        where: Predicate | None,
+        where: Node | None,
         priority: int,
     ) -> None:
         self._take, self.where, self.priority = take, where, priority

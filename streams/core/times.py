@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from schemas.events import Mark
+from schemas.events import Event, Mark
 
 DAY_MS: Final = 86_400_000
 LATE_MS: Final = DAY_MS
@@ -39,3 +39,8 @@ def event_time(
     if time_ms < earliest_ms or age_ms < -FURTHEST_MS:
         time_ms = received_ms
     return time_ms, marks
+
+
+def event_time_ms(event: Event) -> int:
+    """Return when an event happened: a clock that runs ahead cannot put it after its arrival."""
+    return min(event.timestamp_ms, event.received_at_ms)

@@ -6,10 +6,12 @@ from typing import Final, Protocol
 from schemas.events import Event
 from schemas.touches import TagChange
 from streams.core.compile import Getter, Predicate, TagPredicate
+from streams.core.conditions import Node
 from streams.core.hearing import Effects
+from streams.core.held import MAX_TIMES, times_of
 from streams.core.keys import key_of
 from streams.core.rules import LiveRule
-from streams.core.state import LATE_MS, MAX_TIMES, State, times_of
+from streams.core.state import LATE_MS, State
 
 # A step of a sequence stands in the lowest bits of its time: 16 steps at most.
 _STEPS: Final = 16
@@ -26,7 +28,7 @@ class Trigger(Protocol):
         """Return the rule's priority."""
 
     @property
-    def where(self) -> Predicate | None:
+    def where(self) -> Node | None:
         """Return what the event must satisfy, ``None`` for nothing."""
 
     def __call__(
@@ -35,13 +37,10 @@ class Trigger(Protocol):
         """Take an event: change the state, add to the effects."""
 
 
-Heard = tuple[Predicate | None, Trigger]
-
-
 class OnEvent:
     """Fires at each event that passes ``where``."""
 
-    def __init__(self, rule: LiveRule, where: Predicate | None) -> None:
+    def __init__(self, rule: LiveRule, where: Node | None) -> None:
         self._rule, self.where, self.priority = rule, where, rule.priority
 
     def __call__(
@@ -59,7 +58,7 @@ class OnCount:
     """
 
     def __init__(
-        self, rule: LiveRule, where: Predicate | None, by: list[Getter], n: int, within_ms: int
+        self, rule: LiveRule, where: Node | None, by: list[Getter], n: int, within_ms: int
     ) -> None:
         self._rule, self.where, self._by = rule, where, by
         self._n, self._within_ms = n, within_ms

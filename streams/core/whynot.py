@@ -18,7 +18,7 @@ from schemas.triggers import Sequence as Steps
 from streams.core.compile import audience, getter
 from streams.core.conditions import parse, parse_ref
 from streams.core.keys import key_of
-from streams.core.state import event_time_ms
+from streams.core.times import event_time_ms
 
 ANY: Final = "*"
 _WAITS_TOLD: Final = 3

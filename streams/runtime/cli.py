@@ -1,5 +1,6 @@
 """The command line: `siyu COMMAND`; each process of the flow is one command."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ from pydantic import ValidationError
 from deploy.dashboards.cli import dashboards
 from deploy.local import cli as stack_cli
 from schemas.errors import SiyuError
-from schemas.settings import Settings
+from schemas.settings import ROOT, Settings
 from streams.runtime import log
 from streams.runtime.bench import cli as bench_cli
 from streams.runtime.contracts import cli as contracts_cli
@@ -60,6 +61,23 @@ def up(*, as_json: Json = False) -> None:
     """Start broker and ClickHouse, or reuse them; create topics and tables."""
     stack_cli.up(as_json=as_json)
     _migrate(Settings())
+
+
+@app.command("compile")
+def compile_core(*, as_json: Json = False) -> None:
+    """Make machine code of the engine's core: again after its source has changed."""
+    script = ROOT / "deploy/compile.py"
+    done = subprocess.run(
+        [sys.executable, "-P", str(script)], capture_output=True, text=True, check=False
+    )
+    said = done.stderr.strip()
+    if as_json:
+        print_json({"compiled": not done.returncode, "problem": said if done.returncode else ""})
+    elif done.returncode:
+        print(f"siyu: the core runs as Python, at half the speed: {said}", file=sys.stderr)
+    else:
+        print(said or "the core is compiled already")
+    raise typer.Exit(done.returncode)
 
 
 @app.command()

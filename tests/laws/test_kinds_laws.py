@@ -13,7 +13,7 @@ from streams.core.catalogue import make_kind, make_value
 from streams.core.cells import Cell
 from streams.core.keyed import KEEP
 from streams.core.kinds import Kind
-from streams.core.state import event_time_ms
+from streams.core.times import event_time_ms
 from tests.engine_story import DAY_MS, HOUR_MS, MINUTE_MS, USER, add, book, engine, event, feed
 from tests.engine_story import minutes as at
 

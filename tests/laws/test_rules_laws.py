@@ -11,9 +11,10 @@ from schemas.events import Event
 from schemas.policies import QuietHours
 from schemas.touches import Decision, encode
 from streams.core.engine import Engine
+from streams.core.ids import make_share
 from streams.core.quiet import QuietWindow
 from streams.core.rules import Effects
-from streams.core.state import State, make_share
+from streams.core.state import State
 from streams.core.zones import local
 from tests.engine_story import DAY_MS, HOUR_MS, MINUTE_MS, add, engine, event, minutes
 

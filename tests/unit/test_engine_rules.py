@@ -2,7 +2,7 @@ import pytest
 
 from schemas.events import Event
 from schemas.touches import Decision
-from streams.core.state import make_share
+from streams.core.ids import make_share
 from tests.engine_story import DAY_MS, USER, add, book, engine, event, feed, minutes
 
 SEND = "steps: [{send: {via: [log], template: t}}]"

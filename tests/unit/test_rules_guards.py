@@ -7,9 +7,10 @@ from schemas.events import Event
 from schemas.policies import QuietHours
 from schemas.touches import Decision
 from streams.core.engine import Engine
+from streams.core.ids import make_share
 from streams.core.quiet import QuietWindow
 from streams.core.rules import Effects
-from streams.core.state import State, make_share
+from streams.core.state import State
 from streams.core.zones import day_of, instants, minutes_of, next_instant
 from tests.engine_story import DAY_MS, USER, add, engine, event, feed, minutes
 

@@ -3,8 +3,9 @@ import pytest
 from schemas.events import Event
 from schemas.touches import Decision
 from streams.core.engine import Engine
+from streams.core.ids import make_share
 from streams.core.rules import Effects
-from streams.core.state import State, make_share
+from streams.core.state import State
 from tests.engine_story import HOUR_MS, USER, add, engine, event, feed, minutes
 
 DAY_MIN = 24 * 60

@@ -20,7 +20,7 @@ from streams.core.conditions import parse
 from streams.core.engine import Engine
 from streams.core.exprs import expr_refs
 from streams.core.rulebook import Rulebook
-from streams.core.state import event_time_ms
+from streams.core.times import event_time_ms
 from streams.core.windows import Window
 
 _WRITTEN: Final = """

@@ -21,7 +21,7 @@ from schemas.raw import Envelope, to_headers
 from schemas.settings import Settings
 from schemas.tags import IMPORTED
 from schemas.topics import RAW
-from streams.core.state import make_id
+from streams.core.ids import make_id
 from streams.runtime.tags.rows import Bad, Row, Rows
 from streams.sources.doors import item_key
 
