@@ -30,7 +30,7 @@ from deploy.local.process import Process
 from schemas import topics
 from schemas.errors import ConfigInvalid, PartMissing
 from schemas.events import Event, encode_event
-from schemas.settings import ROOT, Settings, StackSettings
+from schemas.settings import ROOT, Settings, StackSettings, at_home
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.land import GROUP
 from sinks.clickhouse.migrate import migrate
@@ -86,24 +86,19 @@ def run(*, events: int, rounds: int, quiet: bool) -> dict[str, Any]:
 def _staged(events: int, *, quiet: bool) -> Iterator[Stage]:
     console = Console(stderr=True, quiet=quiet)
     folder = Path(tempfile.mkdtemp(prefix="siyu-bench-"))
-    before = os.environ.get("SIYU_HOME")
-    os.environ["SIYU_HOME"] = str(folder)
     # Ended from outside, it takes its stack down all the same.
     handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    try:
-        info = stack.up(report=lambda line: console.print(line, markup=False, highlight=False))
-        if not info.kafka_transactions:
-            raise PartMissing("kafka", "no transactions", remedy="install Java 17 and Maven")
-        settings = Settings(kafka=info.kafka, clickhouse=info.clickhouse, partitions=PARTITIONS)
-        yield Stage(folder, settings, events, console)
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-        stack.down()
-        if before is None:
-            del os.environ["SIYU_HOME"]
-        else:
-            os.environ["SIYU_HOME"] = before
-        shutil.rmtree(folder, ignore_errors=True)
+    with at_home(folder):
+        try:
+            info = stack.up(report=lambda line: console.print(line, markup=False, highlight=False))
+            if not info.kafka_transactions:
+                raise PartMissing("kafka", "no transactions", remedy="install Java 17 and Maven")
+            settings = Settings(kafka=info.kafka, clickhouse=info.clickhouse, partitions=PARTITIONS)
+            yield Stage(folder, settings, events, console)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+            stack.down()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def event(number: int) -> bytes:

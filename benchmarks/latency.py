@@ -28,7 +28,7 @@ from rich.console import Console
 from benchmarks import report
 from deploy.local import ports, stack
 from schemas.errors import PartMissing
-from schemas.settings import ROOT, Settings
+from schemas.settings import ROOT, Settings, at_home
 from schemas.topics import TOUCHES
 from schemas.touches import decode_touch
 from streams.runtime.broker import ensure_topics
@@ -65,7 +65,7 @@ def run(*, seconds: int, quiet: bool) -> dict[str, Any]:
     console = Console(stderr=True, quiet=quiet)
     folder = Path(tempfile.mkdtemp(prefix="siyu-bench-"))
     try:
-        with _home(folder):
+        with at_home(folder):
             info = stack.up(report=lambda line: console.print(line, markup=False))
             try:
                 ensure_topics(Settings())
@@ -81,7 +81,7 @@ async def _measure(kafka: str, url: str, seconds: int, console: Console) -> dict
     watch, numbers = Watch(), count()
     consumer = AIOKafkaConsumer(
         TOUCHES.name, bootstrap_servers=kafka, auto_offset_reset="earliest",
-        fetch_max_wait_ms=5,
+        fetch_max_wait_ms=250,
     )  # fmt: skip
     await consumer.start()
     watching = asyncio.create_task(_watch(consumer, watch))
@@ -222,16 +222,3 @@ def _parts(folder: Path) -> Iterator[str]:
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
-
-
-@contextmanager
-def _home(folder: Path) -> Iterator[None]:
-    before = os.environ.get("SIYU_HOME")
-    os.environ["SIYU_HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["SIYU_HOME"]
-        else:
-            os.environ["SIYU_HOME"] = before

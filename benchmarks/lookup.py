@@ -27,7 +27,7 @@ from benchmarks.broker import Broker
 from benchmarks.engaging import cost_us, event
 from schemas.errors import PartMissing
 from schemas.events import encode_event
-from schemas.settings import ROOT, Settings
+from schemas.settings import ROOT, Settings, at_home
 from schemas.topics import EVENTS
 from streams.runtime.broker import ensure_topics
 from streams.runtime.group import GROUP, addresses
@@ -199,17 +199,13 @@ def _own_home() -> Iterator[None]:
     """Play in a folder of its own: topics have fixed names, and nobody's users may be touched."""
     from deploy.local import stack
 
-    before, folder = os.environ.get("SIYU_HOME"), tempfile.mkdtemp(prefix="siyu-bench-")
-    os.environ["SIYU_HOME"] = folder
-    try:
-        yield
-    finally:
-        stack.down()
-        if before is None:
-            del os.environ["SIYU_HOME"]
-        else:
-            os.environ["SIYU_HOME"] = before
-        shutil.rmtree(folder, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix="siyu-bench-"))
+    with at_home(folder):
+        try:
+            yield
+        finally:
+            stack.down()
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _last_of_log() -> str:

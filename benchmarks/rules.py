@@ -86,6 +86,7 @@ def run(*, events: int, rounds: int, quiet: bool) -> dict[str, Any]:
 
 
 def engine(rules: int, names: int) -> Engine:
+    """Return the engine of so many rules, spread over event names."""
     lines = [
         f"- {{id: r{i}, {_MIX[i // names % len(_MIX)].replace('NAME', f'e{i % names}')}, "
         f"{_GUARD}, {_SEND}}}"
@@ -100,6 +101,7 @@ def engine(rules: int, names: int) -> Engine:
 
 
 def traffic(events: int, names: int) -> list[Event]:
+    """Return events of these names, in the order of their times."""
     rng = random.Random(7)
     return [
         Event(

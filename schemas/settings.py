@@ -6,6 +6,8 @@ started) and ``$SIYU_HOME/secrets.json`` (made once by `siyu up`), then the defa
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -19,6 +21,20 @@ SHIPPED_PLAN: Final = ROOT / "deploy/plan"
 def home() -> Path:
     """Return the folder of data, logs and pid files: ``SIYU_HOME``, else ``.siyu``."""
     return Path(os.environ.get("SIYU_HOME") or ROOT / ".siyu").resolve()
+
+
+@contextmanager
+def at_home(folder: Path) -> Iterator[Path]:
+    """Make a folder the home of this process and of what it starts, for the ``with``."""
+    before = os.environ.get("SIYU_HOME")
+    os.environ["SIYU_HOME"] = str(folder)
+    try:
+        yield folder
+    finally:
+        if before is None:
+            del os.environ["SIYU_HOME"]
+        else:
+            os.environ["SIYU_HOME"] = before
 
 
 class _HomeFiles(PydanticBaseSettingsSource):

@@ -1,6 +1,5 @@
 """Fixtures on the real parts: one Apache Kafka and one ClickHouse for the whole session."""
 
-import os
 import shutil
 import tempfile
 import uuid
@@ -15,6 +14,7 @@ from kafka.admin import NewTopic
 
 from deploy.local import stack as local_stack
 from deploy.local.stack import StackInfo
+from schemas.settings import at_home
 from tests.land_harness import Bench, bench
 
 TopicFactory = Callable[..., str]
@@ -35,13 +35,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def home() -> Iterator[Path]:
     """A home folder of this session alone: `siyu up` of the developer is left in peace."""
     folder = Path(tempfile.mkdtemp(prefix="siyu-test-"))
-    before = os.environ.get("SIYU_HOME")
-    os.environ["SIYU_HOME"] = str(folder)
-    yield folder
-    if before is None:
-        del os.environ["SIYU_HOME"]
-    else:
-        os.environ["SIYU_HOME"] = before
+    with at_home(folder):
+        yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -23,7 +23,7 @@ from schemas import touches
 from schemas.events import Event, encode_event
 from schemas.raw import Envelope
 from schemas.rejects import Reject, encode_rejected, rejected
-from schemas.settings import Settings
+from schemas.settings import Settings, at_home
 from sinks.clickhouse.audit import audit
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.land import GROUP
@@ -234,7 +234,7 @@ class Bench:
 
     def restore(self) -> None:
         """Start again what was killed."""
-        with _home(self.home):
+        with at_home(self.home):
             local_stack.up()
 
     def stop_landers(self) -> None:
@@ -254,12 +254,12 @@ class Bench:
 @contextmanager
 def own_stack(home: Path) -> Iterator[local_stack.StackInfo]:
     """Run a broker and a ClickHouse of one test alone, with no topics or tables."""
-    with _home(home):
+    with at_home(home):
         info = local_stack.up()
     try:
         yield info
     finally:
-        with _home(home):
+        with at_home(home):
             local_stack.down()
 
 
@@ -274,7 +274,7 @@ def _ended(process: subprocess.Popen[bytes]) -> bool:
 @contextmanager
 def bench(home: Path) -> Iterator[Bench]:
     """Yield a bench on an own stack with the landed topics made and the tables migrated."""
-    with _home(home):
+    with at_home(home):
         info = local_stack.up()
     try:
         one = Bench(home, info)
@@ -283,18 +283,5 @@ def bench(home: Path) -> Iterator[Bench]:
         yield one
         one.stop_landers()
     finally:
-        with _home(home):
+        with at_home(home):
             local_stack.down()
-
-
-@contextmanager
-def _home(folder: Path) -> Iterator[None]:
-    before = os.environ.get("SIYU_HOME")
-    os.environ["SIYU_HOME"] = str(folder)
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["SIYU_HOME"]
-        else:
-            os.environ["SIYU_HOME"] = before

@@ -105,9 +105,12 @@ class Feed:
         self._producer.flush()
 
     def drained(self) -> bool:
-        """Tell whether the worker has committed all of ``events.raw``."""
+        """Tell whether the worker has committed all of ``events.raw``, and then of ``events``."""
+        return self._committed(topics.RAW) and self._committed(topics.EVENTS)
+
+    def _committed(self, topic: topics.Topic) -> bool:
         # The end of the log may be a marker of a transaction, which nobody commits.
-        behind = {(r.topic, r.partition): r.offset + 1 for r in self._records(topics.RAW)}
+        behind = {(r.topic, r.partition): r.offset + 1 for r in self._records(topic)}
         return all(
             (self._reader.committed(TopicPartition(*tp)) or 0) >= offset
             for tp, offset in behind.items()

@@ -2,7 +2,7 @@
 
 While one transaction commits, the next batches are processed and their outputs
 gather; so a transaction covers as much as came in meanwhile. Order inside it:
-touches are acked first, then outputs and changed state, then the input offset.
+touches are acked first, then outputs, changed state and the input offset go out together.
 A second process that opens the same lane fences this one (same transactional id).
 """
 
@@ -263,22 +263,36 @@ class PartitionLane:
         crash_point("worker.after_touches")
         if self._settings.kafka_transactions:
             await self._producer.begin_transaction()
+            # All at once, since none counts before the transaction does: each wait for the
+            # broker that is saved is saved for every event.
+            _, behind, _ = await asyncio.gather(
+                self._send_outputs(outputs), self._send_state(state), self._send_offset(offset)
+            )
+            await self._producer.commit_transaction()
+        else:
+            await self._send_outputs(outputs)
+            behind = await self._send_state(state)
+            if offset is not None:
+                await self._commit_offset(offset)
+        crash_point("worker.after_commit")
+        self.shard.end_commit(behind)
+
+    async def _send_outputs(self, outputs: dict[tuple[str, int], list[Unaddressed]]) -> None:
         await asyncio.gather(
             *(send_all(self._producer, *to, records) for to, records in outputs.items())
         )
         crash_point("worker.after_outputs")
+
+    async def _send_state(self, state: dict[bytes, bytes]) -> int:
         changelog = ((key, value, _NO_HEADERS) for key, value in state.items())
         behind = await send_all(self._producer, self.shard.name, self.partition, changelog)
         crash_point("worker.after_state")
-        if self._settings.kafka_transactions:
-            if offset is not None:
-                at = {TopicPartition(self.topic, self.partition): offset}
-                await self._producer.send_offsets_to_transaction(at, self._group)
-            await self._producer.commit_transaction()
-        elif offset is not None:
-            await self._commit_offset(offset)
-        crash_point("worker.after_commit")
-        self.shard.end_commit(behind)
+        return behind
+
+    async def _send_offset(self, offset: int | None) -> None:
+        if offset is not None:
+            at = {TopicPartition(self.topic, self.partition): offset}
+            await self._producer.send_offsets_to_transaction(at, self._group)
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

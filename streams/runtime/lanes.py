@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 import faust
 import structlog
@@ -26,6 +26,9 @@ log = structlog.get_logger()
 Process = Callable[[PartitionLane, Batch], None]
 Wake = Callable[[PartitionLane, bytes, int], None]
 TICK_S = 0.05
+# How long an agent may hold the loop at a time: commits of other lanes wait for it at each of
+# their steps. Shorter slices cost more turns of the loop.
+SLICE_S: Final = 0.004
 # Timers woken at once before other work gets its turn.
 WAKES_PER_TICK = 500
 
@@ -67,6 +70,7 @@ class Lanes:
         self._settled = asyncio.Event()  # set, and replaced, with each assignment
         self._openings: dict[int, asyncio.Task[None]] = {}
         self._shelf = Shelf(settings, state.name)
+        self._record_s = 5e-5  # what a record takes, learnt as they come
         self.meter = Meter()
 
     def all_lanes(self) -> list[PartitionLane]:
@@ -132,12 +136,32 @@ class Lanes:
         if not await self._prepared(lane) or self._lanes.get(batch.partition) is not lane:
             return
         try:
-            batch.records = lane.fresh(batch)
-            if batch.records:
-                process(lane, batch)
-            await lane.processed(batch.next_offset)
+            await self._process(lane, batch, process)
         except Exception as failure:  # noqa: BLE001 - Faust would log it and ack the batch
             await lane.fail(failure)
+
+    async def _process(self, lane: PartitionLane, batch: Batch, process: Process) -> None:
+        """Process a batch in slices, between which commits and other lanes get their turn."""
+        records, at = lane.fresh(batch), 0
+        if not records:
+            await lane.processed(batch.next_offset)
+        while at < len(records):
+            if at:
+                await asyncio.sleep(0)
+                if not await self._prepared(lane) or self._lanes.get(batch.partition) is not lane:
+                    return
+            upto = at + max(1, int(SLICE_S / self._record_s))
+            piece = Batch(batch.topic, batch.partition, records[at:upto], None, batch.generation)
+            began_s = time.perf_counter()
+            process(lane, piece)
+            self._learn(len(piece.records), time.perf_counter() - began_s)
+            await lane.processed(piece.next_offset)
+            at = upto
+
+    def _learn(self, records: int, took_s: float) -> None:
+        # A few records tell little of what one takes.
+        weight = min(0.5, records / 200)
+        self._record_s += (took_s / records - self._record_s) * weight
 
     async def _prepared(self, lane: PartitionLane) -> bool:
         """Return whether the lane may process now, once what comes before is done."""
