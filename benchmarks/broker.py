@@ -10,7 +10,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError
 
-from schemas.errors import PartMissing
+from schemas.errors import no_broker
 from schemas.settings import Settings
 from streams.runtime.producers import Unaddressed, new_producer, partition_of, send_all
 
@@ -26,9 +26,7 @@ class Broker:
         try:
             self._admin = KafkaAdminClient(bootstrap_servers=settings.kafka)
         except KafkaError as down:
-            raise PartMissing(
-                "kafka", f"{settings.kafka} does not answer ({down!r})", remedy="run `./siyu up`"
-            ) from down
+            raise no_broker(settings.kafka, down) from down
 
     def make(self, topic: str, partitions: int, **config: str) -> None:
         """Create a topic."""

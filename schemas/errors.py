@@ -33,6 +33,12 @@ class PartMissing(SiyuError):
         self.part, self.problem, self.remedy = part, problem, remedy
 
 
+def no_broker(address: str, down: BaseException) -> PartMissing:
+    """Return what to raise where the broker does not answer at all."""
+    remedy = "run `./siyu up`, or set SIYU_KAFKA to a running broker"
+    return PartMissing("kafka", f"{address} does not answer ({down!r})", remedy=remedy)
+
+
 class BrokerUnavailable(SiyuError):
     """The broker did not ack in time; send the same records again."""
 

@@ -6,7 +6,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import NewTopic
 from kafka.errors import KafkaError, TopicAlreadyExistsError
 
-from schemas.errors import PartMissing
+from schemas.errors import no_broker
 from schemas.settings import Settings
 from schemas.topics import ALL
 
@@ -60,8 +60,4 @@ def _admin(settings: Settings) -> KafkaAdminClient:
     try:
         return KafkaAdminClient(bootstrap_servers=settings.kafka)
     except KafkaError as down:
-        raise PartMissing(
-            "kafka",
-            f"{settings.kafka} does not answer ({down!r})",
-            remedy="run `./siyu up`, or set SIYU_KAFKA to a running broker",
-        ) from down
+        raise no_broker(settings.kafka, down) from down

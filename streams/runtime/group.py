@@ -8,7 +8,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from yarl import URL
 
-from schemas.errors import PartMissing
+from schemas.errors import no_broker
 from schemas.settings import Settings
 
 GROUP: Final = "siyu-worker"
@@ -28,11 +28,7 @@ async def addresses(settings: Settings) -> list[str]:
     except GroupCoordinatorNotAvailableError:
         return []  # a new broker: there was no group yet
     except KafkaError as down:
-        raise PartMissing(
-            "kafka",
-            f"{settings.kafka} does not answer ({down!r})",
-            remedy="run `./siyu up`, or set SIYU_KAFKA to a running broker",
-        ) from down
+        raise no_broker(settings.kafka, down) from down
     finally:
         await admin.close()
     found = {_address(member[3]) for group in answer.groups for member in group[5]}

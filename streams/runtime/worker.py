@@ -12,7 +12,7 @@ import structlog
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
-from schemas.errors import PartMissing, SiyuError
+from schemas.errors import PartMissing, SiyuError, no_broker
 from schemas.settings import Settings
 from schemas.topics import Topic
 from sinks.offsets import mend_offset_fetch
@@ -134,11 +134,7 @@ class FaustWorker:
         try:
             await self._touches.start()
         except KafkaConnectionError as down:
-            self.failure = PartMissing(
-                "kafka",
-                f"{self.settings.kafka} does not answer",
-                remedy="run `./siyu up`, or set SIYU_KAFKA to a running broker",
-            )
+            self.failure = no_broker(self.settings.kafka, down)
             raise self.failure from down
         await self._require_topics()
         for part in (*self.parts, *([self.status] if self.status else [])):

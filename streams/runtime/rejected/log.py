@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
-from schemas.errors import PartMissing
+from schemas.errors import PartMissing, no_broker
 from schemas.rejects import Rejected, Stage, decode_redriven, decode_rejected
 from schemas.settings import Settings
 from schemas.topics import REDRIVEN, REJECTED, Topic
@@ -144,8 +144,4 @@ async def start(client: Any, settings: Settings) -> None:  # noqa: ANN401 - aiok
     try:
         await client.start()
     except (KafkaConnectionError, KafkaError) as down:
-        raise PartMissing(
-            "kafka",
-            f"{settings.kafka} does not answer ({down!r})",
-            remedy="run `./siyu up`, or set SIYU_KAFKA to a running broker",
-        ) from down
+        raise no_broker(settings.kafka, down) from down

@@ -16,7 +16,7 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from schemas.errors import BrokerUnavailable, PartMissing
+from schemas.errors import BrokerUnavailable, no_broker
 from schemas.raw import Envelope, to_headers
 from schemas.settings import Settings
 from schemas.tags import IMPORTED
@@ -107,9 +107,7 @@ class _Sender:
                 bootstrap_servers=settings.kafka, acks="all", linger_ms=20, compression_type="gzip"
             )
         except KafkaError as down:
-            raise PartMissing(
-                "kafka", f"{settings.kafka} does not answer", remedy="`siyu up`, or set SIYU_KAFKA"
-            ) from down
+            raise no_broker(settings.kafka, down) from down
         self._acks: list[Any] = []
 
     def send(self, item: bytes, user: str) -> None:
