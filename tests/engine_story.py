@@ -74,6 +74,18 @@ def add(total: Effects, more: Effects) -> Effects:
     return total
 
 
+def read_in_each_order(
+    running: Engine, orders: Iterable[Iterable[Event]], later_min: int
+) -> list[dict[str, object]]:
+    """Return all tags after each order of a story, so many minutes after its end."""
+    reads = []
+    for story in orders:
+        state = running.load(None)
+        feed(running, state, story)
+        reads.append(running.read_tags(state, state.latest_ms + later_min * MINUTE_MS))
+    return reads
+
+
 def minutes(at_min: float) -> int:
     """Return the epoch ms of minutes after T0."""
     return T0_MS + round(at_min * MINUTE_MS)

@@ -19,6 +19,7 @@ from tests.engine_story import (
     event,
     feed,
     minutes,
+    read_in_each_order,
 )
 
 BOOK = """
@@ -80,12 +81,8 @@ def shuffled(story: st.SearchStrategy[list[Event]]) -> st.SearchStrategy[tuple[l
 def test_tags_do_not_depend_on_the_order_of_arrival(
     both: tuple[list[Event], list[Event]], later_min: int
 ) -> None:
-    reads = []
-    for story in both:
-        state = ENGINE.load(None)
-        feed(ENGINE, state, story)
-        reads.append(ENGINE.read_tags(state, state.latest_ms + later_min * MINUTE_MS))
-    assert reads[0] == reads[1]
+    one, other = read_in_each_order(ENGINE, both, later_min)
+    assert one == other
 
 
 @given(stories, st.integers(0, 300))

@@ -14,7 +14,18 @@ from streams.core.cells import Cell
 from streams.core.keyed import KEEP
 from streams.core.kinds import Kind
 from streams.core.times import event_time_ms
-from tests.engine_story import DAY_MS, HOUR_MS, MINUTE_MS, USER, add, book, engine, event, feed
+from tests.engine_story import (
+    DAY_MS,
+    HOUR_MS,
+    MINUTE_MS,
+    USER,
+    add,
+    book,
+    engine,
+    event,
+    feed,
+    read_in_each_order,
+)
 from tests.engine_story import minutes as at
 
 BOOK = """
@@ -84,12 +95,8 @@ both_orders = stories.flatmap(lambda one: st.tuples(st.just(one), st.permutation
 def test_no_kind_depends_on_the_order_of_arrival(
     both: tuple[list[Event], list[Event]], later_min: int
 ) -> None:
-    reads = []
-    for story in both:
-        state = ENGINE.load(None)
-        feed(ENGINE, state, story)
-        reads.append(ENGINE.read_tags(state, state.latest_ms + later_min * MINUTE_MS))
-    assert reads[0] == reads[1]
+    one, other = read_in_each_order(ENGINE, both, later_min)
+    assert one == other
 
 
 @given(stories)
