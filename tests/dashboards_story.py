@@ -7,6 +7,8 @@ from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.settings import Settings
 from schemas.touches import Decision, DeliveryStatus, Outcome, Receipt, encode
 from sinks.clickhouse.client import connect
+from sinks.clickhouse.migrate import migrate
+from sinks.clickhouse.views import make_views
 from tests.bi_harness import NOON_MS, happened, land
 
 FIRST_DAY, LAST_DAY = "2026-01-01", "2026-03-31"
@@ -15,6 +17,15 @@ _OUTCOMES: tuple[Outcome, ...] = (
     "sent", "suppressed", "holdout", "exited", "held", "converted",
 )  # fmt: skip
 _STATUSES: tuple[DeliveryStatus, ...] = ("sent", "failed", "unknown")
+
+
+def told_in(url: str) -> Settings:
+    """Return the settings of an empty database that has the history and the views now."""
+    settings = Settings(clickhouse=url)
+    migrate(settings)
+    make_views(settings)
+    tell(settings)
+    return settings
 
 
 def tell(settings: Settings) -> None:

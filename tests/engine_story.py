@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from schemas.events import Event
+from schemas.touches import Decision
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook, load_rulebook
 from streams.core.rules import Effects
@@ -17,6 +18,8 @@ HOUR_MS: Final = 60 * MINUTE_MS
 DAY_MS: Final = 24 * HOUR_MS
 T0_MS: Final = 1_772_416_800_000  # 2026-03-02 10:00 in Shanghai
 USER: Final = "user_id:u1"
+# The steps of a rule of which only its trigger matters.
+SEND: Final = "steps: [{send: {via: [log], template: t}}]"
 _ids = count()
 
 
@@ -72,6 +75,19 @@ def add(total: Effects, more: Effects) -> Effects:
     total.decisions += more.decisions
     total.touches += more.touches
     return total
+
+
+def run_on(running: Engine, state: State, to_min: float) -> Effects:
+    """Run all timers, each at its time, up to a minute."""
+    total = Effects()
+    while (at_ms := running.next_timer_ms(state)) is not None and at_ms <= minutes(to_min):
+        add(total, running.on_timers(state, USER, at_ms))
+    return total
+
+
+def told(decisions: Iterable[Decision]) -> list[tuple[str, str]]:
+    """Return outcomes with their reasons."""
+    return [(one.outcome, one.reason) for one in decisions]
 
 
 def read_in_each_order(

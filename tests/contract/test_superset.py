@@ -14,11 +14,9 @@ from deploy.dashboards.boards import Chart, load
 from deploy.local.stack import StackInfo
 from schemas.settings import Settings
 from sinks.clickhouse.client import database_of
-from sinks.clickhouse.migrate import migrate
 from sinks.clickhouse.query import run_query
-from sinks.clickhouse.views import make_views
 from tests.contract import superset_server
-from tests.dashboards_story import tell
+from tests.dashboards_story import told_in
 
 pytestmark = [pytest.mark.integration, pytest.mark.contract, pytest.mark.slow]
 
@@ -27,11 +25,7 @@ DAYS = ("2026-01-05", "2026-01-10")
 
 @pytest.fixture
 def told(clickhouse_url: str) -> Settings:
-    settings = Settings(clickhouse=clickhouse_url)
-    migrate(settings)
-    make_views(settings)
-    tell(settings)
-    return settings
+    return told_in(clickhouse_url)
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ from deploy.dashboards.boards import FILE, Board, Chart, load
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 from sinks.clickhouse.client import connect
-from sinks.clickhouse.migrate import migrate
 from sinks.clickhouse.query import describe, names, run_query
 from sinks.clickhouse.views import make_views, view_of
-from tests.dashboards_story import FIRST_DAY, LAST_DAY, tell
+from tests.dashboards_story import FIRST_DAY, LAST_DAY, told_in
 
 pytestmark = pytest.mark.integration
 
@@ -23,11 +22,7 @@ CHOSEN = {"period": "day", "source": "all", "rule": "all"}
 
 @pytest.fixture
 def told(clickhouse_url: str) -> Settings:
-    settings = Settings(clickhouse=clickhouse_url)
-    migrate(settings)
-    make_views(settings)
-    tell(settings)
-    return settings
+    return told_in(clickhouse_url)
 
 
 def _expanded(raw_sql: str, chosen: dict[str, str]) -> str:

@@ -1,11 +1,9 @@
 import pytest
 
 from schemas.events import Event
-from schemas.touches import Decision
 from streams.core.ids import make_share
-from tests.engine_story import DAY_MS, USER, add, book, engine, event, feed, minutes
+from tests.engine_story import DAY_MS, SEND, USER, add, book, engine, event, feed, minutes, told
 
-SEND = "steps: [{send: {via: [log], template: t}}]"
 TAGS = "tags: [{id: orders, kind: count, event: order_paid}]\n"
 
 
@@ -19,10 +17,6 @@ def paid(at_min: float, *, mid: str = "") -> Event:
 
 def viewed(at_min: float, sku: str = "a") -> Event:
     return event("product_viewed", at_min, sku=sku)
-
-
-def told(decisions: list[Decision]) -> list[tuple[str, str]]:
-    return [(one.outcome, one.reason) for one in decisions]
 
 
 def test_an_event_that_passes_where_is_decided_once_and_touched() -> None:

@@ -5,17 +5,12 @@ import pytest
 
 from schemas.events import Event
 from schemas.policies import QuietHours
-from schemas.touches import Decision
-from streams.core.engine import Engine
 from streams.core.ids import make_share
 from streams.core.quiet import QuietWindow
-from streams.core.rules import Effects
-from streams.core.state import State
 from streams.core.zones import day_of, instants, minutes_of, next_instant
-from tests.engine_story import DAY_MS, USER, add, engine, event, feed, minutes
+from tests.engine_story import DAY_MS, SEND, USER, add, engine, event, feed, minutes, run_on, told
 
 DAY_MIN = 24 * 60
-SEND = "steps: [{send: {via: [log], template: t}}]"
 POLICIES = (
     "policies:\n"
     "  caps: {day: [{max: 1, per: local_day}], two: [{max: 2, per: 1h}]}\n"
@@ -39,17 +34,6 @@ def cart(at_min: float, zone: str = "") -> Event:
 
 def paid(at_min: float) -> Event:
     return event("order_paid", at_min, order_id="o", amount=10)
-
-
-def told(decisions: list[Decision]) -> list[tuple[str, str]]:
-    return [(one.outcome, one.reason) for one in decisions]
-
-
-def run_on(running: Engine, state: State, to_min: float) -> Effects:
-    total = Effects()
-    while (at_ms := running.next_timer_ms(state)) is not None and at_ms <= minutes(to_min):
-        add(total, running.on_timers(state, USER, at_ms))
-    return total
 
 
 QUIET = "id: r, trigger: {event: cart_added}, guard: {quiet: {use: night%s}}"

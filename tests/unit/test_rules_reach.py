@@ -1,10 +1,7 @@
 import pytest
 
 from schemas.events import Event
-from streams.core.engine import Engine
-from streams.core.rules import Effects
-from streams.core.state import State
-from tests.engine_story import USER, add, engine, event, feed, minutes
+from tests.engine_story import engine, event, feed, run_on
 
 HOURS_48 = 48 * 60
 
@@ -25,13 +22,6 @@ def act(name: str, at_min: float, source: str = "official_account") -> Event:
 
 def coupon(at_min: float) -> Event:
     return event("coupon_received", at_min, coupon_id="k", amount=1)
-
-
-def run_on(running: Engine, state: State, to_min: float) -> Effects:
-    total = Effects()
-    while (at_ms := running.next_timer_ms(state)) is not None and at_ms <= minutes(to_min):
-        add(total, running.on_timers(state, USER, at_ms))
-    return total
 
 
 @pytest.mark.parametrize(

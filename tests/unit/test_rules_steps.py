@@ -1,12 +1,11 @@
 import pytest
 
 from schemas.events import Event
-from schemas.touches import Decision
 from streams.core.engine import Engine
 from streams.core.ids import make_share
 from streams.core.rules import Effects
 from streams.core.state import State
-from tests.engine_story import HOUR_MS, USER, add, engine, event, feed, minutes
+from tests.engine_story import HOUR_MS, USER, add, engine, event, feed, minutes, told
 
 DAY_MIN = 24 * 60
 TAGS = "tags: [{id: orders, kind: count, event: order_paid}]\n"
@@ -35,10 +34,6 @@ def joined(at_min: float = 0) -> Event:
 
 def paid(at_min: float, amount: float = 10) -> Event:
     return event("order_paid", at_min, order_id="o", amount=amount)
-
-
-def told(decisions: list[Decision]) -> list[tuple[str, str]]:
-    return [(one.outcome, one.reason) for one in decisions]
 
 
 def run_on(running: Engine, state: State, to_min: float) -> Effects:

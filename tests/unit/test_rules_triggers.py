@@ -5,32 +5,15 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from schemas.events import Event
-from schemas.touches import Decision
 from streams.core.alarms import parse_birthday
-from streams.core.engine import Engine
-from streams.core.rules import Effects
-from streams.core.state import State
-from tests.engine_story import DAY_MS, USER, add, engine, event, feed, minutes
+from tests.engine_story import DAY_MS, SEND, USER, engine, event, feed, minutes, run_on, told
 
-SEND = "steps: [{send: {via: [log], template: t}}]"
 DAY_MIN = 24 * 60
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 
 def rule(body: str, *, head: str = "", name: str = "r") -> str:
     return f"{head}rules:\n- {{id: {name}, {body}, {SEND}}}"
-
-
-def told(decisions: list[Decision]) -> list[tuple[str, str]]:
-    return [(one.outcome, one.reason) for one in decisions]
-
-
-def run_on(running: Engine, state: State, to_min: float) -> Effects:
-    """Run all timers, each at its time, up to a minute."""
-    total = Effects()
-    while (at_ms := running.next_timer_ms(state)) is not None and at_ms <= minutes(to_min):
-        add(total, running.on_timers(state, USER, at_ms))
-    return total
 
 
 LOOK_CART_PAY = rule(
