@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     deliver_backoff_s: float = Field(0.5, description="first pause between attempts; doubles")
     deliver_concurrency: int = Field(64, description="calls at a time to one provider")
 
-    land_max_rows: int = Field(50_000, description="rows of one insert, at most")
+    land_max_rows: int = Field(100_000, description="rows of one insert, at most")
     land_max_delay_ms: int = Field(500, description="how long a row waits for others")
 
     @property

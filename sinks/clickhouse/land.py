@@ -8,6 +8,7 @@ import asyncio
 import gc
 import signal
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -42,7 +43,7 @@ GROUP: Final = "siyu-land"
 _THREADS: Final = 4
 _POLL_MS: Final = 100
 _GRACE_S: Final = 5.0
-_GC_AFTER: Final = 200_000
+_GC_EVERY_S: Final = 30.0
 _RETRY_S: Final = 1.0
 _COMMIT_RETRY_S: Final = 0.1
 _MOVED_ON: Final = (IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
@@ -124,6 +125,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._paused: set[TopicPartition] = set()
         self._joined = False
+        self._tidied_s = time.monotonic()
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka,
             group_id=GROUP,
@@ -144,6 +146,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
                 self._feed(tp, records)
             self._regulate()
             self._reap()
+            self._tidy()
             if once and await self._reached(ends):
                 return
 
@@ -206,16 +209,27 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
 
     def _feed(self, tp: TopicPartition, records: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
         if tp in self._lanes:
-            self._lanes[tp].feed(records)
+            self._lanes[tp].feed(records, to_come=self._to_come(tp, records[-1].offset))
         elif tp in self._consumer.assignment():
             # Fetched before its lane was there, or after it was lost: have it fetched again.
             self._consumer.seek(tp, records[0].offset)
             self._consumer.pause(tp)
             self._paused.add(tp)
 
+    def _to_come(self, tp: TopicPartition, offset: int) -> int:
+        """Return how many offsets after one were on the log at the last fetch."""
+        if tp not in self._consumer.assignment():
+            return 0
+        # Without transactions there is no last stable offset, or it is -1.
+        end = max(self._consumer.last_stable_offset(tp) or 0, self._consumer.highwater(tp) or 0)
+        return max(0, end - offset - 1)
+
     def _regulate(self) -> None:
         """Pause the partitions whose lanes hold enough; go on with those that have drained."""
         tight = sum(lane.buffered_bytes for lane in self._lanes.values()) > _MAX_BUFFERED_BYTES
+        if tight:
+            for lane in self._lanes.values():
+                lane.hurry()
         full = {
             tp for tp, lane in self._lanes.items() if lane.full or (tight and lane.buffered_bytes)
         }
@@ -233,6 +247,11 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
                         log.warning("land.partition_lost", topic=tp.topic, partition=tp.partition)
                     else:
                         task.result()
+
+    def _tidy(self) -> None:
+        if time.monotonic() - self._tidied_s > _GC_EVERY_S:
+            gc.collect()
+            self._tidied_s = time.monotonic()
 
     async def _close_lanes(self) -> None:
         tasks = list(self._tasks.values())
@@ -272,10 +291,10 @@ def run(settings: Settings, *, once: bool = False) -> None:
     waiting does not heal (authorization, say): nothing is lost by starting it again.
     """
     mend_offset_fetch()
-    # A block is 100 000 objects that all live to its end: looking for circles among them, as
-    # often as Python does, takes more time than making them.
+    # Blocks are hundreds of thousands of objects without a circle, alive for seconds: to look for
+    # circles among them as often as Python does costs a quarter of all time.
     gc.freeze()
-    gc.set_threshold(_GC_AFTER, 20, 20)
+    gc.disable()
     asyncio.run(_run(settings, once=once))
 
 

@@ -6,10 +6,12 @@ needed after a crash: the open plan stands in the group's committed offset.
 
 import asyncio
 import time
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, Protocol, TypeVar
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import structlog
 
@@ -31,8 +33,10 @@ from sinks.clickhouse.writer import Writer
 log = structlog.get_logger("siyu.land")
 T = TypeVar("T")
 _BACKOFF_MAX_S: Final = 3.0
+# How many times the delay of a small block a full one may take to come in.
+_BEHIND_FACTOR: Final = 4
 # A block of bigger bytes than this gains nothing and costs memory in two places.
-MAX_BLOCK_BYTES: Final = 32 * 1024 * 1024
+MAX_BLOCK_BYTES: Final = 48 * 1024 * 1024
 # Tokens are remembered for 100 000 inserts (see the migrations); a plan that stayed open for
 # longer than this is checked against the rows themselves before it is trusted to them.
 _TRUST_TOKEN_FOR_MS: Final = 3_600_000
@@ -46,6 +50,17 @@ class Ledger(Protocol):
 
     async def commit(self, offset: int, plan: Plan | None) -> None:
         """Commit ``offset``; raises if the partition belongs to somebody else by now."""
+
+
+class _Fetch(NamedTuple):
+    """Records that came in one go, and the bytes of their values."""
+
+    records: Sequence[Record]
+    size: int
+
+
+def _fetch(records: Sequence[Record]) -> _Fetch:
+    return _Fetch(records, sum([len(record.value or b"") for record in records]))
 
 
 class Lane:
@@ -67,7 +82,9 @@ class Lane:
         self.rows = 0
         self._ledger, self._writer, self._in_thread = ledger, writer, in_thread
         self._max_rows, self._max_delay_s = max_rows, max_delay_s
-        self._records: deque[Record] = deque()
+        self._fetches: deque[_Fetch] = deque()
+        self._buffered = 0
+        self._behind = False
         self._fed = asyncio.Event()
         self._oldest_s = 0.0
         self._expected = 0
@@ -77,23 +94,33 @@ class Lane:
     @property
     def idle(self) -> bool:
         """Whether all that was fed is in ClickHouse and committed."""
-        return not self._records and not self._busy
+        return not self._fetches and not self._busy
 
     @property
     def full(self) -> bool:
         """Whether another block is waiting already, so that the partition can pause."""
-        return len(self._records) >= self._max_rows or self.buffered_bytes >= MAX_BLOCK_BYTES
+        return self._buffered >= self._max_rows or self.buffered_bytes >= MAX_BLOCK_BYTES
 
-    def feed(self, records: Sequence[Record]) -> None:
-        """Take the partition's next records, in order of offset."""
+    def feed(self, records: Sequence[Record], *, to_come: int = 0) -> None:
+        """Take the partition's next records, in order of offset; as many more lie on the log."""
         if records[0].offset < self._expected:
             raise RuntimeError(f"{self._who()}: offset {records[0].offset} came a second time")
         self._expected = records[-1].offset + 1
-        if not self._records:
+        if not self._fetches:
             self._oldest_s = time.monotonic()
-        self._records.extend(records)
-        self.buffered_bytes += sum(len(record.value or b"") for record in records)
+        fetch = _fetch(records)
+        self._fetches.append(fetch)
+        self._buffered += len(records)
+        self.buffered_bytes += fetch.size
+        # What fills a block is there: a full one costs ClickHouse less than several small ones.
+        self._behind = self._buffered + to_come >= self._max_rows
         self._fed.set()
+
+    def hurry(self) -> None:
+        """Wait for no fuller block: the memory for it is not there."""
+        if self._behind:
+            self._behind = False
+            self._fed.set()
 
     def leave(self) -> None:
         """Ask the lane to end after the block in hand; what is buffered was never promised."""
@@ -123,8 +150,8 @@ class Lane:
                 plan = None
                 continue
             self._fed.clear()
-            left_s = self._oldest_s + self._max_delay_s - time.monotonic()
-            wait_s = max(left_s, 0.001) if self._records and plan is None else None
+            left_s = self._oldest_s + self._patience_s() - time.monotonic()
+            wait_s = max(left_s, 0.001) if self._fetches and plan is None else None
             try:
                 await asyncio.wait_for(self._fed.wait(), wait_s)
             except TimeoutError:
@@ -132,27 +159,42 @@ class Lane:
         return []
 
     def _ready(self, plan: Plan | None) -> bool:
-        if not self._records:
+        if not self._fetches:
             return False
         if plan is not None:
-            return self._records[-1].offset >= plan.last
-        return self.full or time.monotonic() >= self._oldest_s + self._max_delay_s
+            return self._fetches[-1].records[-1].offset >= plan.last
+        return self.full or time.monotonic() >= self._oldest_s + self._patience_s()
+
+    def _patience_s(self) -> float:
+        return self._max_delay_s * (_BEHIND_FACTOR if self._behind else 1)
 
     def _cut(self, plan: Plan | None) -> list[Record]:
-        records: list[Record] = []
-        size = 0
-        while self._records:
-            head = self._records[0]
-            if plan is not None:
-                if head.offset > plan.last:
-                    break
-            elif len(records) >= self._max_rows or (records and size >= MAX_BLOCK_BYTES):
-                break
-            size += len(head.value or b"")
-            records.append(self._records.popleft())
-        self.buffered_bytes -= size
+        fetches = list(self._fitting() if plan is None else self._planned(plan.last))
+        self._buffered -= sum(len(fetch.records) for fetch in fetches)
+        self.buffered_bytes -= sum(fetch.size for fetch in fetches)
         self._oldest_s = time.monotonic()
-        return records
+        return [record for fetch in fetches for record in fetch.records]
+
+    def _fitting(self) -> Iterator[_Fetch]:
+        """Take whole fetches, as many as fit into a block; the first in any case."""
+        rows = size = 0
+        while self._fetches:
+            fetch = self._fetches[0]
+            if rows and (
+                rows + len(fetch.records) > self._max_rows or size + fetch.size > MAX_BLOCK_BYTES
+            ):
+                return
+            rows, size = rows + len(fetch.records), size + fetch.size
+            yield self._fetches.popleft()
+
+    def _planned(self, last: int) -> Iterator[_Fetch]:
+        """Take all up to an offset, and no more."""
+        while self._fetches and self._fetches[0].records[0].offset <= last:
+            records = self._fetches.popleft().records
+            n = bisect_right(records, last, key=attrgetter("offset"))
+            if n < len(records):
+                self._fetches.appendleft(_fetch(records[n:]))
+            yield _fetch(records[:n])
 
     async def _land(self, records: list[Record], plan: Plan | None) -> None:
         span = await self._in_thread(partial(span_of, self.topic, self.partition, records))

@@ -7,8 +7,9 @@ range, so the engine drops it when it comes again.
 """
 
 import hashlib
+from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -20,6 +21,7 @@ from schemas.rejects import Reject, rejected
 from sinks.clickhouse.tables import BY_TOPIC, PROVENANCE, REJECTS, Table, Values
 
 _HOUR_MS: Final = 3_600_000
+_BIT_ROWS: Final = 256
 # A record's own time comes from its producer: keep a wild one inside what DateTime64 holds.
 _EARLIEST_MS: Final = 0
 _LATEST_MS: Final = 10_413_791_999_999
@@ -77,10 +79,13 @@ class Part:
 def span_of(topic: str, partition: int, records: Sequence[Record]) -> Span:
     """Return the range that ``records`` (not empty, in order of offset) cover."""
     digest = hashlib.sha256()
-    for record in records:
-        value = record.value or b""
-        digest.update(b"%d:%d:%d:" % (record.offset, record.timestamp, len(value)))
-        digest.update(value)
+    for start in range(0, len(records), _BIT_ROWS):
+        bit = records[start : start + _BIT_ROWS]
+        values = [record.value or b"" for record in bit]
+        digest.update(array("q", [record.offset for record in bit]))
+        digest.update(array("q", [record.timestamp for record in bit]))
+        digest.update(array("q", map(len, values)))
+        digest.update(b"".join(values))
     return Span(
         topic, partition, records[0].offset, records[-1].offset, len(records), digest.hexdigest()
     )
@@ -100,8 +105,16 @@ def _plain_part(span: Span, records: Sequence[Record]) -> Part | None:
     )
     if month != latest:
         return None
+    own = table.columns[: -len(PROVENANCE)]
+    convert = [_convert(table, name) for name in own]
+    columns: list[list[Any]] = [[] for _ in own]
     try:
-        facts = list(map(table.decode, [record.value or b"" for record in records]))
+        # In bits that stay in the processor's cache: half the time of all in one go.
+        for start in range(0, len(records), _BIT_ROWS):
+            bit = [record.value or b"" for record in records[start : start + _BIT_ROWS]]
+            turned = zip(*map(table.values, map(table.decode, bit)), strict=True)
+            for column, form, values in zip(columns, convert, turned, strict=True):
+                column.extend(form(values))
     except _UNREADABLE:
         return None
     tail = (
@@ -109,8 +122,7 @@ def _plain_part(span: Span, records: Sequence[Record]) -> Part | None:
         [record.offset for record in records],
         [min(max(record.timestamp, first), last) for record in records],
     )
-    columns = (*zip(*map(table.values, facts), strict=True), *tail)
-    return Part(table, f"{span.token()}/{month}", _converted(table, columns))
+    return Part(table, f"{span.token()}/{month}", (*columns, *tail))
 
 
 def _sorted_parts(span: Span, records: Sequence[Record]) -> list[Part]:
@@ -170,27 +182,24 @@ def _refused_values(topic: str, reason: str, problem: str, body: bytes) -> Value
 
 def _columns(table: Table, rows: Sequence[Values]) -> tuple[Sequence[Any], ...]:
     """Return the rows turned by 90 degrees, in the forms that the driver writes."""
-    return _converted(table, zip(*rows, strict=True))
-
-
-def _converted(table: Table, columns: Iterable[Sequence[Any]]) -> tuple[Sequence[Any], ...]:
     return tuple(
-        _convert(table, name)(values) for name, values in zip(table.columns, columns, strict=True)
+        _convert(table, name)(values)
+        for name, values in zip(table.columns, zip(*rows, strict=True), strict=True)
     )
 
 
-def _convert(table: Table, column: str) -> Callable[[Sequence[Any]], Sequence[Any]]:
+def _convert(table: Table, column: str) -> Callable[[Sequence[Any]], list[Any]]:
     if column in table.json_columns:
         return _texts
-    return _filled if column in table.text_columns else tuple
+    return _filled if column in table.text_columns else list
 
 
-def _texts(raws: Sequence[msgspec.Raw]) -> Sequence[bytes]:
-    return tuple(map(bytes, raws))
+def _texts(raws: Sequence[msgspec.Raw]) -> list[bytes]:
+    return list(map(bytes, raws))
 
 
-def _filled(values: Sequence[str | None]) -> Sequence[str]:
-    return tuple(value or "" for value in values)
+def _filled(values: Sequence[str | None]) -> list[str]:
+    return [value or "" for value in values]
 
 
 # Thousands of records share an hour: the calendar is asked once for each.

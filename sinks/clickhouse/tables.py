@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Annotated, Any, Final, get_origin
 
 import msgspec
@@ -83,7 +82,7 @@ def _table(name: str, topic: topics.Topic, contract: type[msgspec.Struct]) -> Ta
         topic=topic.name,
         columns=(*(_column(field.name) for field in fields), *PROVENANCE),
         decode=msgspec.json.Decoder(landed).decode,
-        values=attrgetter(*(field.name for field in fields)),
+        values=msgspec.structs.astuple,
         json_columns=frozenset(_column(f.name) for f in fields if f.type is msgspec.Raw),
         text_columns=frozenset(_column(f.name) for f in fields if f.type == str | None),
     )
