@@ -26,7 +26,7 @@ MODULES: Final = (
     "clean", "compile", "conditions", "dedupe", "engine", "exprs", "given", "goals",
     "hearing", "held", "identify", "ids", "imports", "keyed", "keys", "kinds", "marks",
     "origins", "parse_segment", "parse_sensors", "parse_wechat", "parse_wecom", "quiet",
-    "reach", "restore", "rules", "ruleset", "runs", "sketch", "stages", "steps", "tags",
+    "reach", "replay", "backfill", "restore", "rules", "ruleset", "runs", "sketch", "stages", "steps", "tags",
     "timers", "times", "triggers", "validate", "value_types", "windows", "zones",
 )  # fmt: skip
 

@@ -15,7 +15,7 @@ down: each is a step at its own time, so what was last written is always what ho
 # ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
 
 from bisect import insort
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import accumulate, pairwise
 from math import ceil, sqrt
 from statistics import NormalDist
@@ -47,6 +47,15 @@ class Churn:
         self._rhythm_ms = tag.rhythm_ms
         self._middle, self._high = (_NORMAL.inv_cdf(risk) for risk in (tag.middle, tag.high))
         self._steps = sorted((*TENTHS, self._middle, self._high))
+        self._least = self._steps[0]
+        # The rhythm that was asked for last, and of which intervals: it is asked for in turns.
+        self._gaps: list[int] | None = None
+        self._first_ms, self._last_ms, self._mean_ms, self._regularity = 0, 0, 0.0, 1.0
+
+    def narrow(self, parts: Collection[str]) -> None:
+        """Step only where one of these parts of the value can move: for who waits for no other."""
+        if set(parts) == {"level"}:
+            self._steps = sorted((self._middle, self._high))
 
     def new(self) -> Cell:
         return [self.code, None, 0, None, []]
@@ -64,27 +73,25 @@ class Churn:
         return _value(self._rank(cell, at_ms))
 
     def _rank(self, cell: Cell, at_ms: int) -> int | None:
-        times = _times(cell)
-        if not times:
+        if cell[3] is None:
             return None
-        silence_ms = at_ms - times[-1]
-        mean_ms, regularity = rhythm(times, self._rhythm_ms)
-
-        def reached(z: float) -> bool:
-            return silence_ms >= quantile_ms(mean_ms, regularity, z)
-
-        if not reached(self._steps[0]):
+        self._learn(cell)
+        silence_ms = at_ms - self._last_ms
+        if silence_ms < self._silence_ms(self._least):
             return 0
-        level = reached(self._middle) + reached(self._high)
-        return len(LEVELS) * sum(map(reached, TENTHS)) + level
+        tenths = sum([silence_ms >= self._silence_ms(z) for z in TENTHS])
+        level = sum([silence_ms >= self._silence_ms(z) for z in (self._middle, self._high)])
+        return len(LEVELS) * tenths + level
 
     def expiry_ms(self, cell: Cell) -> int:
-        times = _times(cell)
-        if not times:
+        if cell[3] is None:
             return 0
-        mean_ms, regularity = rhythm(times, self._rhythm_ms)
-        steps = (times[-1] + quantile_ms(mean_ms, regularity, z) for z in self._steps)
-        return next((step for step in steps if step > cell[2]), 0)
+        self._learn(cell)
+        for z in self._steps:
+            step_ms = self._last_ms + self._silence_ms(z)
+            if step_ms > cell[2]:
+                return step_ms
+        return 0
 
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
         before, step_ms = cell[1], self.expiry_ms(cell)
@@ -92,6 +99,17 @@ class Churn:
             return _value(before), _value(before), now_ms
         cell[1], cell[2] = self._rank(cell, step_ms), step_ms
         return _value(before), _value(cell[1]), step_ms
+
+    def _silence_ms(self, z: float) -> int:
+        return quantile_ms(self._mean_ms, self._regularity, z)
+
+    def _learn(self, cell: Cell) -> None:
+        """Have the last time and the rhythm of a cell's intervals: a list is never changed."""
+        gaps, first_ms = cell[4], cell[3]
+        if gaps is not self._gaps or first_ms != self._first_ms:
+            times = _times(cell)
+            self._mean_ms, self._regularity = rhythm(times, self._rhythm_ms)
+            self._gaps, self._first_ms, self._last_ms = gaps, first_ms, times[-1]
 
     def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
         if two[3] is not None:

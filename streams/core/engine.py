@@ -10,7 +10,7 @@ expires or a stage is reached, and for a window that only shrinks or a score tha
 at the tag's next event or at the end of it. A tag made of others is written along with them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from schemas.events import Event
@@ -18,6 +18,7 @@ from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
 from schemas.touches import TagChange
 from streams.core.catalogue import make_take
 from streams.core.cells import Cell
+from streams.core.churn import Churn
 from streams.core.compile import chooser
 from streams.core.restore import replaced
 from streams.core.rulebook import Rulebook, tag_version
@@ -34,8 +35,9 @@ T = TypeVar("T")
 class Engine:
     """A rulebook made runnable; holds no state of users, so one serves all of them.
 
-    ``timed`` names the tags whose moves by time alone are wanted, all if it is not given:
-    who asks for decisions only needs those that a trigger waits for.
+    ``waited`` names the tags whose changes are wanted, and the parts of their values ("" for
+    the whole), all if it is not given: who asks for decisions only needs those that a
+    trigger waits for. The others are only read.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class Engine:
         rulebook: Rulebook,
         *,
         settle_ms: int = 3000,
-        timed: frozenset[str] | None = None,
+        waited: Mapping[str, Collection[str]] | None = None,
     ) -> None:
         self.rulebook = rulebook
         self._settle_ms = settle_ms
@@ -53,8 +55,8 @@ class Engine:
             for tag in rulebook.tags
         }
         for one in self._tags.values():
-            if timed is not None and isinstance(one, LiveTag) and one.id not in timed:
-                one.lasting, one.bound_ms = True, None
+            if waited is not None and isinstance(one, LiveTag):
+                _limit(one, waited.get(one.id))
         exprs = [one for one in self._tags.values() if isinstance(one, LiveExpr)]
         for expr in exprs:
             expr.bind(self._tags)
@@ -219,6 +221,13 @@ class Engine:
         if isinstance(tag, FlagTag) and tag.until is not None:
             off = Arm(live, where_of(tag.until.where), _false)
             yield from ((name, off) for name in dict.fromkeys(tag.until.event))
+
+
+def _limit(tag: LiveTag, parts: Collection[str] | None) -> None:
+    if parts is None:
+        tag.still()
+    elif isinstance(tag.kind, Churn):
+        tag.kind.narrow(parts)
 
 
 def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:

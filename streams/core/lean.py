@@ -6,6 +6,7 @@ kept rather than too few.
 
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -19,8 +20,24 @@ _WORD: Final = re.compile(r"[a-z][a-z0-9_]*")
 def decider(rulebook: Rulebook, *, settle_ms: int = 3000) -> Engine:
     """Return an engine that decides as the whole rulebook's does; its tag changes are not all."""
     lean = without_unread_tags(rulebook)
-    waited = {r.trigger.tag.id.partition(".")[0] for r in lean.rules if r.trigger.tag is not None}
-    return Engine(lean, settle_ms=settle_ms, timed=frozenset(_with_inputs(lean, waited)))
+    waited: dict[str, set[str]] = {}
+    for path in _waited(lean):
+        tag, _, part = path.partition(".")
+        waited.setdefault(tag, set()).add(part)
+    for tag in _with_inputs(lean, set(waited)) - waited.keys():
+        waited[tag] = {""}
+    return Engine(lean, settle_ms=settle_ms, waited=waited)
+
+
+def _waited(rulebook: Rulebook) -> Iterator[str]:
+    """Yield the paths of tags for whose change a rule waits."""
+    for rule in rulebook.rules:
+        if rule.trigger.tag is not None:
+            yield rule.trigger.tag.id
+        elif rule.trigger.date is not None:
+            root, _, path = (rule.trigger.date.birthday or "").partition(".")
+            if root == "tag":
+                yield path
 
 
 def without_unread_tags(rulebook: Rulebook) -> Rulebook:

@@ -34,6 +34,12 @@ class LiveTag:
         self.lasting = isinstance(self.kind, Lasting)
         self.bound_ms: Bound | None = None if self.lasting else _bound(self.kind)
         self.span_ms: int = getattr(self.kind, "span_ms", 0)
+        # Whether anybody is to hear of its changes.
+        self.told = True
+
+    def still(self) -> None:
+        """Let no time move it, and tell nobody when an event does: it is only read."""
+        self.lasting, self.bound_ms, self.told = True, None, False
 
     def cell(self, state: State) -> Cell | None:
         """Return what the user holds of this tag; another kind's cell does not count."""
@@ -171,11 +177,11 @@ class Plan:
         self._exprs = tuple(exprs)
         self._steps = tuple(
             (arm.where, arm.take, arm.tag.group, arm.tag.index, arm.tag, arm.tag.code,
-             arm.tag.kind.fold, arm.tag.bound_ms, arm.tag.span_ms)
+             arm.tag.kind.fold, arm.tag.bound_ms, arm.tag.span_ms, arm.tag.told)
             for arm in arms
         )  # fmt: skip
 
-    def fold(
+    def fold(  # noqa: C901 - the hot path: see below
         self, state: State, event: Event, at_ms: int, clock_ms: int, changes: list[TagChange]
     ) -> None:
         """Fold an event into all tags that it moves; add the changes.
@@ -183,7 +189,7 @@ class Plan:
         The hot path: a step is unpacked once, and nothing is called that can be avoided.
         """
         cells, moved, cause, opened = state.tags, list[str](), "", None
-        for where, take, group, index, tag, code, fold, bound, span_ms in self._steps:
+        for where, take, group, index, tag, code, fold, bound, span_ms, told in self._steps:
             if where is not None and not where(event):
                 continue
             value = take(event)
@@ -201,6 +207,9 @@ class Plan:
                 if bound_ms and (bound_ms < state.expiry_ms or not state.expiry_ms):
                     state.expiry_ms = bound_ms
             if before is not after and before != after:
+                moved.append(tag.id)
+                if not told:
+                    continue
                 cause = cause or _cause(event.user, event.message_id)
                 changes.append(
                     TagChange(
@@ -208,7 +217,6 @@ class Plan:
                         after=after, time_ms=at_ms, message_id=event.message_id,
                     )
                 )  # fmt: skip
-                moved.append(tag.id)
         if self._exprs and moved:
             self._follow(state, event, at_ms, changes, set(moved))
 
