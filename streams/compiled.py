@@ -21,6 +21,8 @@ def folder() -> Path:
     digest = hashlib.blake2b(str(sysconfig.get_config_var("EXT_SUFFIX")).encode(), digest_size=8)
     for source in _SOURCES:
         for path in sorted((_ROOT / source).glob("*.py")):
+            if path.name == "settings.py":
+                continue  # the core has none
             digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return Path(sys.prefix) / "siyu-core" / digest.hexdigest()
 
