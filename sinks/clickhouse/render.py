@@ -16,7 +16,8 @@ from sinks.clickhouse.migrate import MIGRATIONS, filled_in, statements
 ROLES: Final = Path(__file__).parent / "roles.sql"
 _CLUSTER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 _HEAD: Final = re.compile(
-    r"(?P<verb>CREATE TABLE IF NOT EXISTS|CREATE VIEW IF NOT EXISTS|CREATE DICTIONARY IF NOT EXISTS"
+    r"(?P<verb>CREATE TABLE IF NOT EXISTS|CREATE OR REPLACE TABLE"
+    r"|CREATE VIEW IF NOT EXISTS|CREATE DICTIONARY IF NOT EXISTS"
     r"|CREATE MATERIALIZED VIEW IF NOT EXISTS|ALTER TABLE|DROP VIEW IF EXISTS|DROP TABLE IF EXISTS"
     r"|INSERT INTO)\s+(?P<name>\w+)"
 )
@@ -98,6 +99,9 @@ class _Cluster:
             case ["INSERT", *_]:
                 # A new cluster has no old rows; an old one fills with `siyu audit --repair`.
                 return
+            case ["CREATE", "OR", *_]:
+                # As itself, made anew: what spans the shards stays as it is.
+                yield f"{head['verb']} {self._local}.{name} {self._on} AS {self._local}.{name}"
             case ["CREATE", "TABLE", *_]:
                 self._shard_by[name] = next(
                     (
