@@ -2,6 +2,8 @@
 
 A view ``TARGET_of_SOURCE`` fills TARGET. Its own SELECT, read from the server, is the one
 definition of what must stand there: the comparison and the repair both run it over all raw rows.
+The latest tags alone are held against the log's own order: that of their view goes by the clocks
+of those who wrote, and one that is wrong must not hide that.
 """
 
 import re
@@ -15,24 +17,39 @@ from clickhouse_driver import Client
 _BAGS: Final = 1024
 _STATE: Final = re.compile(r"(?:Simple)?AggregateFunction\((\w+)")
 _SPILL: Final = "SETTINGS max_bytes_before_external_group_by = 1000000000"
-# Of a replacing table older rows go away in merges: it cannot be compared row by row.
+# Of a replacing table older rows go away in merges: there is a query of its own for it, below.
 _COMPARED: Final = ("MergeTree", "AggregatingMergeTree")
+_TAGS_LATEST: Final = "tags_latest"
+_TAGS_STORED: Final = """
+SELECT tag, user, argMax((after, time, message_id), version) AS latest
+FROM tags_latest GROUP BY tag, user
+"""
+# A user stands in one partition; of several, where the number of them was changed, the one that
+# was written last has the latest change.
+_TAGS_BY_LOG: Final = """
+SELECT tag, user, argMax(of_partition, written) AS latest, max(greatest) AS version FROM (
+    SELECT tag, user, argMax((after, time, message_id), _offset) AS of_partition,
+        max(_logged_at) AS written,
+        max(bitShiftLeft(toUInt128(toUnixTimestamp64Milli(_logged_at)), 64)
+            + toUInt128(_offset)) AS greatest
+    FROM tag_changes GROUP BY tag, user, _partition)
+GROUP BY tag, user
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """A table that views fill: ``stored`` reads it merged, ``recomputed`` gives the same of raw."""
+    """A table that views fill: ``stored`` reads it merged, ``recomputed`` gives the same of raw.
+
+    ``fill`` is what must be in it, in the order of ``columns``.
+    """
 
     name: str
     columns: tuple[str, ...]
     views: tuple[str, ...]
     stored: str
     recomputed: str
-
-    @property
-    def fill(self) -> str:
-        """The SELECT of all its views together, in the order of ``columns``."""
-        return _union(self.columns, self.views)
+    fill: str
 
 
 def aggregates(client: Client) -> list[Aggregate]:
@@ -44,7 +61,8 @@ def aggregates(client: Client) -> list[Aggregate]:
     ):
         views.setdefault(name.rpartition("_of_")[0], []).append(select)
     tables = _compared(client)
-    return [_aggregate(client, name, tuple(views[name])) for name in sorted(tables & views.keys())]
+    found = [_aggregate(client, name, tuple(views[name])) for name in sorted(tables & views.keys())]
+    return found + ([_latest_tags()] if _TAGS_LATEST in views else [])
 
 
 def difference(client: Client, aggregate: Aggregate) -> tuple[int, int, int]:
@@ -123,7 +141,19 @@ def _aggregate(client: Client, name: str, views: tuple[str, ...]) -> Aggregate:
         views,
         _merged(columns, f"SELECT {', '.join(names)} FROM {name}"),  # noqa: S608 - names of the server itself
         _merged(columns, fill),
+        fill,
     )
+
+
+def _latest_tags() -> Aggregate:
+    latest = f"SELECT tag, user, latest FROM ({_TAGS_BY_LOG})"  # noqa: S608 - our own text
+    # With the greatest version of all, what is written later still takes its place.
+    fill = (
+        "SELECT tag, user, latest.1 AS after, latest.2 AS time, latest.3 AS message_id,"  # noqa: S608 - our own text
+        f" version FROM ({_TAGS_BY_LOG})"
+    )
+    columns = ("tag", "user", "after", "time", "message_id", "version")
+    return Aggregate(_TAGS_LATEST, columns, (), _TAGS_STORED, latest, fill)
 
 
 def _union(columns: tuple[str, ...], views: tuple[str, ...]) -> str:
