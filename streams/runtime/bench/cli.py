@@ -115,6 +115,21 @@ def latency(
     _print_bench(latency_bench.run(seconds=seconds, quiet=as_json), as_json=as_json)
 
 
+@app.command("engage")
+def engage(
+    *,
+    events: Annotated[int, typer.Option(min=10_000)] = 200_000,
+    users: Annotated[int, typer.Option(min=1)] = 20_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    as_json: Json = False,
+) -> None:
+    """Run the full engage agent, and Quix Streams on its three-line job, in alternating rounds."""
+    with _benchmarks():
+        from benchmarks import engage as engage_bench
+    found = engage_bench.run(events=events, users=users, rounds=rounds, quiet=as_json)
+    _print_bench(found, as_json=as_json)
+
+
 @app.command("rules")
 def rules(
     *,

@@ -1,0 +1,52 @@
+"""The full engage agent as an engine of the bench: 20 tags, 20 rules, decisions, durable state."""
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.runtime.meter import Meter, Run
+from schemas.errors import SiyuError
+from schemas.settings import Settings
+from schemas.topics import DECISIONS, TAGS, TOUCHES, Topic
+from streams.agents import engage
+from streams.agents.ports import Batch, Lane
+from streams.core.engine import Engine
+from streams.core.rulebook import load_rulebook
+from streams.runtime import log
+from streams.runtime.worker import Agent, FaustWorker
+
+
+def main() -> int:
+    """Run until SIGTERM; the rulebook lies in the run's folder."""
+    log.configure(json_lines=False)
+    run = Run.from_argv()
+    meter = Meter(run.events)
+    # A bench writes to topics of its own; the agent has those of the flow.
+    names: Any = engage
+    names.TOUCHES = replace(TOUCHES, name=run.touches)
+    names.TAGS = replace(TAGS, name=f"{run.group}.tags")
+    names.DECISIONS = replace(DECISIONS, name=f"{run.group}.decisions")
+    agent = engage.Engage(Engine(load_rulebook(Path(run.folder) / "book")))
+
+    def process(lane: Lane, batch: Batch) -> None:
+        agent.process(lane, batch)
+        meter.add(len(batch.records))
+
+    whole = Agent(
+        "engage",
+        source=Topic(run.source, "user", "Event"),
+        state=Topic(run.state, "user", "packed state", cleanup="compact"),
+        process=process,
+        wake=agent.wake,
+    )
+    try:
+        FaustWorker(Settings(kafka=run.kafka), run.group, [whole]).run()
+    except SiyuError as problem:
+        sys.stderr.write(f"{problem}\n")
+        return problem.exit_status
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
