@@ -1,9 +1,12 @@
 """The worker, composed: reads top to bottom as the flow of an event."""
 
+import structlog
+
 from schemas.settings import Settings
 from schemas.topics import ENGAGE_STATE, EVENTS, INGEST_STATE, RAW, RULEBOOKS
 from streams.agents.engage import Engage
 from streams.agents.ingest import Ingest
+from streams.core import COMPILED
 from streams.core.engine import Engine
 from streams.core.plan import load_plan
 from streams.core.rulebook import load_rulebook
@@ -18,9 +21,13 @@ from streams.runtime.worker import Agent, FaustWorker
 
 __all__ = ["GROUP", "new_worker"]
 
+log = structlog.get_logger()
+
 
 def new_worker(settings: Settings) -> FaustWorker:
     """Return the worker of the whole flow; raises ``ConfigInvalid`` for a faulty rulebook."""
+    if not COMPILED:
+        log.warning("the core runs as Python, at half the speed", hint="`siyu compile` says why")
     plan = load_plan(settings.plan)
     rulebook = load_rulebook(settings.rulebook, plan)
     watch = RejectWatch(
