@@ -16,7 +16,7 @@ from schemas.settings import ROOT, Settings
 from streams.runtime import log
 from streams.runtime.bench import cli as bench_cli
 from streams.runtime.contracts import cli as contracts_cli
-from streams.runtime.printing import Json, print_json, print_table
+from streams.runtime.printing import Json, end_tests, print_json, print_table
 from streams.runtime.profile import cli as user_cli
 from streams.runtime.rejected import cli as rejected_cli
 from streams.runtime.rules import cli as rules_cli
@@ -245,14 +245,7 @@ def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     loaded = load_rulebook(folder, load_plan(settings.plan))
     files = find_tests(folder)
     failures = [failure for file in files for failure in run_file(loaded, file)]
-    if as_json:
-        told = [str(failure) for failure in failures]
-        print_json({"ok": not failures, "files": len(files), "failures": told})
-    else:
-        for failure in failures:
-            print(failure)
-        print(f"{len(files)} files, {len(failures)} failures")
-    raise typer.Exit(1 if failures else 0)
+    end_tests(failures, as_json=as_json, files=len(files))
 
 
 def _migrate(settings: Settings) -> dict[str, list[str]]:

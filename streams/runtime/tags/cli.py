@@ -14,7 +14,7 @@ from schemas.settings import Settings
 from schemas.tags import ImportTag, Tag
 from streams.core.conditions import suggest
 from streams.core.rulebook import Rulebook, load_rulebook
-from streams.runtime.printing import Json, print_json, print_table
+from streams.runtime.printing import Json, end_tests, print_json, print_table
 
 app = typer.Typer(help="Tags: check, explain, test, import, rebuild.", no_args_is_help=True)
 Book = Annotated[Path | None, typer.Option("--rulebook", help="Folder; SIYU_RULEBOOK by default.")]
@@ -30,14 +30,7 @@ def run_tests(*, rulebook: Book = None, as_json: Json = False) -> None:
     files = find_tag_tests(folder)
     failures = [failure for file in files for failure in run_tag_tests(loaded, file)]
     cases = sum(len(read_tests(file).cases) for file in files)
-    if as_json:
-        told = [str(failure) for failure in failures]
-        print_json({"ok": not failures, "files": len(files), "cases": cases, "failures": told})
-    else:
-        for failure in failures:
-            print(failure)
-        print(f"{cases} cases in {len(files)} files, {len(failures)} failures")
-    raise typer.Exit(1 if failures else 0)
+    end_tests(failures, as_json=as_json, files=len(files), cases=cases)
 
 
 @app.command()
