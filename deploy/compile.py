@@ -22,12 +22,13 @@ from streams.compiled import folder
 ROOT: Final = Path(__file__).resolve().parent.parent
 # What an event passes on its way; the rest of the core is used by authors, not by events.
 MODULES: Final = (
-    "aggregates", "alarms", "caps", "catalogue", "causes", "cells", "channel", "churn",
-    "clean", "compile", "conditions", "dedupe", "engine", "exprs", "given", "goals",
-    "hearing", "held", "identify", "ids", "imports", "keyed", "keys", "kinds", "marks",
-    "origins", "parse_segment", "parse_sensors", "parse_wechat", "parse_wecom", "quiet",
-    "reach", "replay", "backfill", "restore", "rules", "ruleset", "runs", "sketch", "stages", "steps", "tags",
-    "timers", "times", "triggers", "validate", "value_types", "windows", "zones",
+    "aggregates", "alarms", "backfill", "caps", "catalogue", "causes", "cells", "channel",
+    "churn", "clean", "compile", "conditions", "decay", "dedupe", "engine", "exprs", "given",
+    "goals", "hearing", "held", "identify", "ids", "imports", "keyed", "keys", "kinds",
+    "marks", "origins", "parse_segment", "parse_sensors", "parse_wechat", "parse_wecom",
+    "quiet", "reach", "replay", "restore", "rules", "ruleset", "runs", "sketch", "stages",
+    "steps", "tags", "timers", "times", "topk", "triggers", "validate", "value_types",
+    "windows", "zones",
 )  # fmt: skip
 
 

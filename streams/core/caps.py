@@ -2,7 +2,9 @@
 
 from zoneinfo import ZoneInfo
 
+from schemas.events import Event
 from schemas.policies import Limit
+from streams.core.hearing import Effects
 from streams.core.state import DAY_MS, State
 from streams.core.zones import day_of, zone_of
 
@@ -55,3 +57,19 @@ def refund(state: State, touch_id: str) -> bool:
     if reserved[1] in times:
         times.remove(reserved[1])
     return True
+
+
+class OnRefund:
+    """Gives back the place that a touch took in its cap, when it is said to have failed."""
+
+    where = None
+    priority = 20_000
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event; ``properties.touch_id`` names the touch."""
+        del at_ms, effects, late
+        touch_id = event.properties.get("touch_id") or event.properties.get("touchId")
+        if isinstance(touch_id, str):
+            refund(state, touch_id)

@@ -25,11 +25,13 @@ from streams.core.aggregates import AVG, MAX, MAX_KEY, MIN, Distinct, Lifelong, 
 from streams.core.churn import Churn
 from streams.core.compile import Getter, getter
 from streams.core.conditions import parse_ref
+from streams.core.decay import Decay
 from streams.core.imports import Imported, imported
-from streams.core.keyed import Decay, FirstLast, PerKey, TopK
+from streams.core.keyed import FirstLast, PerKey
 from streams.core.kinds import COUNT, MAX_TEXT, SUM, Ever, Flag, Kind, Pick, Rolling
 from streams.core.sketch import hash_of
 from streams.core.stages import Rfm, Stage
+from streams.core.topk import TopK
 
 
 def make_kind(tag: EventTag) -> Kind:  # noqa: C901, PLR0911, PLR0912 - one flat case a kind

@@ -15,7 +15,7 @@ from schemas.tags import BACKFILLED, TOUCH_FAILED
 from schemas.touches import Decision, TagChange
 from schemas.triggers import Date, TagMove
 from streams.core.alarms import Alarm, OnDate, OnInactive, OnZone
-from streams.core.caps import refund
+from streams.core.caps import OnRefund
 from streams.core.compile import (
     Getter,
     Predicate,
@@ -36,7 +36,7 @@ from streams.core.runs import Flow, OnExit
 from streams.core.state import LATE_MS, Run, State, Timer
 from streams.core.steps import conditions, walk
 from streams.core.timers import OnPart, Waits
-from streams.core.triggers import OnCount, OnEvent, OnSequence, OnTag, Trigger
+from streams.core.triggers import Moved, OnCount, OnEvent, OnSequence, OnTag, Trigger
 
 ANY: Final = "*"
 Named = tuple[str, Trigger]
@@ -276,41 +276,6 @@ class RuleSet:
         if asked:
             path = getters([policies.zone_from])[0]
             self._first.insert(0, (ANY, OnZone(path, dates)))
-
-
-class Moved:
-    """A tag that an event moved, to be heard of among the event's triggers."""
-
-    where = None
-
-    def __init__(self, one: OnTag | OnDate, change: TagChange) -> None:
-        self._one, self._change = one, change
-        self.priority = one.priority
-
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
-        """Take the event."""
-        self._one.moved(
-            state, self._change, event, effects,
-            late=late, clock_ms=max(at_ms, event.received_at_ms),
-        )  # fmt: skip
-
-
-class OnRefund:
-    """Gives back the place that a touch took in its cap, when it is said to have failed."""
-
-    where = None
-    priority = 20_000
-
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
-        """Take an event; ``properties.touch_id`` names the touch."""
-        del at_ms, effects, late
-        touch_id = event.properties.get("touch_id") or event.properties.get("touchId")
-        if isinstance(touch_id, str):
-            refund(state, touch_id)
 
 
 def where_of(condition: Condition) -> Predicate | None:

@@ -171,3 +171,42 @@ class OnTag:
         self._rule.decide(
             state, event, change.time_ms, trigger, effects, late=late, clock_ms=clock_ms
         )
+
+
+class Hearer(Protocol):
+    """What a rule does with a change of a tag."""
+
+    @property
+    def priority(self) -> int:
+        """Return the rule's priority."""
+
+    def moved(
+        self,
+        state: State,
+        change: TagChange,
+        event: Event,
+        effects: Effects,
+        *,
+        late: bool,
+        clock_ms: int,
+    ) -> None:
+        """Take a change that was heard; ``event`` moved the tag, or stands for the time."""
+
+
+class Moved:
+    """A tag that an event moved, to be heard of among the event's triggers."""
+
+    where = None
+
+    def __init__(self, one: Hearer, change: TagChange) -> None:
+        self._one, self._change = one, change
+        self.priority = one.priority
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take the event."""
+        self._one.moved(
+            state, self._change, event, effects,
+            late=late, clock_ms=max(at_ms, event.received_at_ms),
+        )  # fmt: skip

@@ -11,7 +11,7 @@ from schemas.events import Event
 from schemas.tags import ExprTag
 from streams.core.catalogue import make_kind, make_value
 from streams.core.cells import Cell
-from streams.core.keyed import KEEP
+from streams.core.decay import KEEP
 from streams.core.kinds import Kind
 from streams.core.times import event_time_ms
 from tests.engine_story import (

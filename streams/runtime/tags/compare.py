@@ -12,9 +12,9 @@ import msgspec
 
 from schemas.tags import DecayTag, DistinctTag, EventTag, PerKeyTag, RfmTag, StageTag, TopkTag
 from streams.core.compile import equal
-from streams.core.keyed import most_values
 from streams.core.kinds import MAX_TEXT, SCALE
 from streams.core.sketch import MAX_HASHES
+from streams.core.topk import most_values
 
 SIGMA: Final = 0.13
 # Of 10,000 users none is further off than this by chance.

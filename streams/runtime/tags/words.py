@@ -17,8 +17,8 @@ from schemas.tags import (
 )
 from streams.core.conditions import parse, refs
 from streams.core.exprs import expr_refs
-from streams.core.keyed import most_values
 from streams.core.rulebook import Rulebook, tag_version
+from streams.core.topk import most_values
 
 _EXACT: Final = "exact"
 _MEANS: Final = {
