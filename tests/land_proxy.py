@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 
 # A setting in a query packet, which is never compressed: name, flags, length, value.
 _TOKEN: Final = re.compile(rb"insert_deduplication_token[\x00-\x03](.)", re.DOTALL)
+# What the driver sends before each query on a connection that it has used before.
+_PING: Final = b"\x04"
 _TAKEN_WITHIN_S: Final = 5.0
 
 
@@ -33,6 +35,7 @@ class Insert:
     fault: Fault | None = None
     sampled: bool = False
     sent: bool = False
+    answered: bool = False
     taken_then_cut: bool = False
 
 
@@ -69,7 +72,8 @@ class Proxy:
     _open: asyncio.Event = field(default_factory=asyncio.Event)
     _end: asyncio.Event = field(default_factory=asyncio.Event)
     _loop: asyncio.AbstractEventLoop | None = None
-    _held: int = 0
+    _held: set[Insert] = field(default_factory=set)
+    _lost: bool = False
 
     def fail_next(self, fault: Fault, count: int) -> None:
         """Let a fault befall the next inserts."""
@@ -81,11 +85,15 @@ class Proxy:
         return len(self._faults)
 
     @contextmanager
-    def holding_answers(self) -> Iterator[Callable[[], int]]:
-        """Keep back all answers meanwhile; yields how many are kept back now."""
+    def holding_answers(self, *, lost: bool = False) -> Iterator[Callable[[], set[str]]]:
+        """Keep back all answers meanwhile; yields whose are kept back now, by token.
+
+        ``lost``: then their connections end without them, as if they had never left the server.
+        """
+        self._lost = lost
         self._tell(self._open.clear)
         try:
-            yield lambda: self._held
+            yield lambda: {insert.token for insert in list(self._held)}
         finally:
             self._tell(self._open.set)
 
@@ -95,6 +103,10 @@ class Proxy:
         for insert in list(self.inserts):
             found[insert.token].append(insert.era)
         return found
+
+    def times_sent(self, token: str) -> int:
+        """Return how often an insert was sent."""
+        return len(self.eras_by_token()[token])
 
     def retried(self) -> set[str]:
         """Return the tokens that were sent more than once."""
@@ -161,6 +173,8 @@ class Proxy:
             link.cut()
 
     def _see(self, data: bytes, link: _Link) -> None:
+        if link.insert and link.insert.answered and data == _PING:
+            link.insert = None  # what the server says next is no answer to it
         if link.insert and link.insert.sampled:
             link.insert.sent = True
         seen = link.tail + data
@@ -186,6 +200,8 @@ class Proxy:
                     insert.sampled = True
                 link.down.write(data)
                 await link.down.drain()
+                if insert is not None:
+                    insert.answered = insert.sent
             link.down.close()
         except OSError:
             link.cut()
@@ -199,11 +215,13 @@ class Proxy:
                     raise ConnectionResetError
                 await asyncio.sleep(0.05)
         if not self._open.is_set():
-            self._held += 1
+            self._held.add(insert)
             try:
                 await self._open.wait()
             finally:
-                self._held -= 1
+                self._held.discard(insert)
+            if self._lost:
+                raise ConnectionResetError
 
 
 @contextmanager
