@@ -2,7 +2,7 @@
 
 While one transaction commits, the next batches are processed and their outputs
 gather; so a transaction covers as much as came in meanwhile. Order inside it:
-touches are acked first, then outputs, changed state and the input offset go out together.
+touches are acked first, then outputs and changed state go out together, then the input offset.
 A second process that opens the same lane fences this one (same transactional id).
 """
 
@@ -263,11 +263,11 @@ class PartitionLane:
         crash_point("worker.after_touches")
         if self._settings.kafka_transactions:
             await self._producer.begin_transaction()
-            # All at once, since none counts before the transaction does: each wait for the
-            # broker that is saved is saved for every event.
-            _, behind, _ = await asyncio.gather(
-                self._send_outputs(outputs), self._send_state(state), self._send_offset(offset)
-            )
+            # At once, since none counts before the transaction does: each wait for the broker
+            # that is saved is saved for every event. Not the offset: while the coordinator
+            # adds it, the broker refuses outputs that it must verify there.
+            _, behind = await asyncio.gather(self._send_outputs(outputs), self._send_state(state))
+            await self._send_offset(offset)
             await self._producer.commit_transaction()
         else:
             await self._send_outputs(outputs)

@@ -29,7 +29,7 @@ TICK_S = 0.05
 # How long an agent may hold the loop at a time: commits of other lanes wait for it at each of
 # their steps. Shorter slices cost more turns of the loop.
 SLICE_S: Final = 0.004
-# Timers woken at once before other work gets its turn.
+# Timers woken in a slice, at most.
 WAKES_PER_TICK = 500
 
 
@@ -175,23 +175,31 @@ class Lanes:
 
     async def tick_forever(self, wake: Wake) -> None:
         """Wake the keys whose timer is due, also while no input arrives."""
+        more = False
         while True:
-            await asyncio.sleep(TICK_S)
+            await asyncio.sleep(0 if more else TICK_S)
+            more = False
             for lane in list(self._lanes.values()):
                 if lane.opened.is_set() and await self._prepared(lane):
-                    await self._tick(lane, wake)
+                    more |= await self._tick(lane, wake)
 
-    async def _tick(self, lane: PartitionLane, wake: Wake) -> None:
+    async def _tick(self, lane: PartitionLane, wake: Wake) -> bool:
+        """Wake due keys for a slice of time; say whether some may be left."""
         now_ms = lane.time_ms(time.time_ns() // 1_000_000)
-        woken = 0
+        until_s, woken, left = time.perf_counter() + SLICE_S, 0, False
         try:
             for key in lane.shard.due(now_ms, WAKES_PER_TICK):
                 wake(lane, key, now_ms)
                 woken += 1
+                left = time.perf_counter() > until_s
+                if left:
+                    break
             if woken:
                 await lane.processed()
+                await asyncio.sleep(0)
         except Exception as failure:  # noqa: BLE001 - a timer's fault must end the worker, not the ticker
             await lane.fail(failure)
+        return left
 
     async def _open(self, lane: PartitionLane) -> None:
         try:
