@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,6 +21,7 @@ from typing import Any, Final
 from clickhouse_driver import Client
 from clickhouse_driver.errors import Error as ClickHouseError
 from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
 from rich.console import Console
 
 from benchmarks import report
@@ -253,9 +254,11 @@ def _wait_for_partitions(staged: Stage, name: str, client: Client) -> None:
     deadline_s = time.monotonic() + _PATIENCE_S
     try:
         while time.monotonic() < deadline_s:
-            found = admin.describe_groups([group])[group]
-            if found["group_state"] == "Stable" and len(found["members"]) >= members:
-                return
+            # The first group of a broker has it make the topic of all groups first.
+            with suppress(KafkaError):
+                found = admin.describe_groups([group])[group]
+                if found["group_state"] == "Stable" and len(found["members"]) >= members:
+                    return
             time.sleep(_POLL_S)
     finally:
         admin.close()
