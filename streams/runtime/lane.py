@@ -52,6 +52,7 @@ class PartitionLane:
         touches: AIOKafkaProducer,
         commit_every_s: float,
         commit_offset: CommitOffset,
+        hears: Callable[[int], bool],
         on_failure: Callable[[BaseException], Awaitable[None]],
     ) -> None:
         self.topic, self.partition = topic, partition
@@ -61,6 +62,7 @@ class PartitionLane:
         self.closing = False
         self._settings, self._group = settings, group
         self._touches, self._commit_offset, self._on_failure = touches, commit_offset, on_failure
+        self._hears = hears
         self._output_topics = outputs
         self._id = f"{group}-{topic}-{partition}"
         # The shard's own methods: a hop for each event would cost more than they do.
@@ -119,8 +121,11 @@ class PartitionLane:
 
         While input flows this is the newest arrival that was processed, so that after
         an outage a timer waits for the events that would have cancelled it. On a lane
-        that has been idle for the settle time, it is the wall clock.
+        that has been idle for the settle time, it is the wall clock; idle is only one that
+        the broker answers for.
         """
+        if not self._hears(wall_ms):
+            self._last_input = time.monotonic()
         idle_s = time.monotonic() - self._last_input
         idle = idle_s * 1000 >= self._settings.timer_settle_ms
         return wall_ms if idle else min(self.watermark_ms, wall_ms)

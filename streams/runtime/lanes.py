@@ -211,6 +211,9 @@ class Lanes:
         async def commit_offset(offset: int) -> None:
             await cast("MicroBatchConsumer", self._app.consumer).commit_offset(tp, offset)
 
+        def hears(wall_ms: int) -> bool:
+            return cast("MicroBatchConsumer", self._app.consumer).hears(tp, wall_ms)
+
         return MeteredLane(
             self._settings,
             meter=self.meter,
@@ -222,5 +225,6 @@ class Lanes:
             commit_every_s=self._commit_every_s,
             touches=self._touches,
             commit_offset=commit_offset,
+            hears=hears,
             on_failure=self._on_failure,
         )

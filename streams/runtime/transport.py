@@ -27,6 +27,8 @@ from streams.agents.ports import Batch
 # Faust's driver has 1500 ms: a long poll on one idle partition would hold back
 # every other partition of the same broker node for that long.
 FETCH_MAX_WAIT_MS: Final = 50
+# Without an answer for this long, what stands on a partition is not known.
+DEAF_MS: Final = 2000
 # How long one drain waits when nothing is there or every partition is paused.
 POLL_S: Final = 0.05
 
@@ -112,6 +114,21 @@ class MicroBatchConsumer(driver.Consumer):
             if tp in (active or ()) or tp in self._buffered_partitions:
                 self._track(tp, message)
                 yield tp, message
+
+    def hears(self, tp: TP, wall_ms: int) -> bool:
+        """Say whether the broker answers for a partition, and nobody is amid a transaction there.
+
+        Only then is it known that nothing came if nothing was read. A partition whose records
+        wait to be taken is not asked for, so it is not heard either.
+        """
+        # Asked from the agents' thread, at any moment of a rebalance.
+        consumer = getattr(self._thread, "_consumer", None)
+        subscription = consumer._subscription.subscription if consumer is not None else None  # noqa: SLF001 - its public form asserts
+        assignment = subscription.assignment if subscription is not None else None
+        state = assignment.state_value(tp) if assignment is not None else None
+        if state is None or state.timestamp is None or wall_ms - state.timestamp > DEAF_MS:
+            return False
+        return state.lso is None or state.lso < 0 or bool(state.lso >= state.highwater)
 
     def _interrupted(self, generation: int) -> bool:
         return not self.flow_active or bool(self.app.consumer_generation_id != generation)
