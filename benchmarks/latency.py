@@ -37,6 +37,8 @@ BAR_MS: Final = 100.0
 LOADS: Final = {"10 %": 0.1, "50 %": 0.5}
 BATCH: Final = 10
 CONNECTIONS: Final = 16
+# The broker compiles its hot paths for some 15 s, on the cores that all share.
+_WARM_S: Final = 15.0
 _PATIENCE_S: Final = 120.0
 _RULE: Final = """
 declares: {bench_touched: []}
@@ -90,7 +92,7 @@ async def _measure(kafka: str, url: str, seconds: int, console: Console) -> dict
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=256)) as session:
             client = _Client(session, url, watch, numbers)
             await client.until_ready()
-            await client.flood(3.0)  # warm
+            await client.flood(_WARM_S)
             capacity = await client.flood(seconds)
             results["capacity"] = report.summary([capacity], "events/s")
             console.print(f"capacity {capacity:,.0f} events/s")
