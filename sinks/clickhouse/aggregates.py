@@ -25,11 +25,10 @@ SELECT tag, user, argMax((after, time, message_id), version) AS latest
 FROM tags_latest GROUP BY tag, user
 """
 # A user stands in one partition; of several, where the number of them was changed, the one that
-# was written last has the latest change.
+# was written last has the latest change; within a millisecond, the one with the higher offset.
 _TAGS_BY_LOG: Final = """
-SELECT tag, user, argMax(of_partition, written) AS latest, max(greatest) AS version FROM (
+SELECT tag, user, argMax(of_partition, greatest) AS latest, max(greatest) AS version FROM (
     SELECT tag, user, argMax((after, time, message_id), _offset) AS of_partition,
-        max(_logged_at) AS written,
         max(bitShiftLeft(toUInt128(toUnixTimestamp64Milli(_logged_at)), 64)
             + toUInt128(_offset)) AS greatest
     FROM tag_changes GROUP BY tag, user, _partition)
