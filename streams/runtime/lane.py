@@ -26,6 +26,8 @@ from streams.runtime.table import Shard, restore
 log = structlog.get_logger()
 
 _CLOSE_TIMEOUT_S: Final = 15.0
+# Longer between two looks at a lane, and the process was stopped: what came meanwhile is unread.
+_BLIND_S: Final = 1.0
 _NO_HEADERS: Final[list[tuple[str, bytes]]] = []
 CommitOffset = Callable[[int], Awaitable[None]]
 
@@ -78,6 +80,7 @@ class PartitionLane:
         self._committing = False
         self._partitions: dict[str, int] = {}
         self.watermark_ms, self._last_input = 0, time.monotonic()
+        self._looked_s = self._last_input
         self._task: asyncio.Task[None] | None = None
 
     # -- what agents call; no awaits between the calls of one batch ---------------
@@ -122,11 +125,13 @@ class PartitionLane:
         While input flows this is the newest arrival that was processed, so that after
         an outage a timer waits for the events that would have cancelled it. On a lane
         that has been idle for the settle time, it is the wall clock; idle is only one that
-        the broker answers for.
+        the broker answers for, in a process that looks: it is asked every few ms.
         """
-        if not self._hears(wall_ms):
-            self._last_input = time.monotonic()
-        idle_s = time.monotonic() - self._last_input
+        now_s = time.monotonic()
+        if not self._hears(wall_ms) or now_s - self._looked_s > _BLIND_S:
+            self._last_input = now_s
+        self._looked_s = now_s
+        idle_s = now_s - self._last_input
         idle = idle_s * 1000 >= self._settings.timer_settle_ms
         return wall_ms if idle else min(self.watermark_ms, wall_ms)
 
