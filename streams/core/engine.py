@@ -95,7 +95,7 @@ class Engine:
 
         ``now_ms`` is the lane's time: later than the arrival if others overtook the event.
         """
-        effects = Effects(now_ms=now_ms)
+        effects = Effects(now_ms)
         at_ms = event_time_ms(event)
         late = at_ms < state.latest_ms - LATE_MS or "late" in event.marks
         state.latest_ms = clock_ms = max(state.latest_ms, at_ms)

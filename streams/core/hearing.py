@@ -11,7 +11,6 @@ from streams.core.state import State
 LAG_MS: Final = 10 * 60_000
 
 
-@dataclass(slots=True)
 class Effects:
     """What a step of the engine says, in order.
 
@@ -19,11 +18,15 @@ class Effects:
     ``now_ms`` is the time of the lane at the event, where its caller told it.
     """
 
-    tag_changes: list[TagChange] = field(default_factory=list)
-    decisions: list[Decision] = field(default_factory=list)
-    touches: list[Touch] = field(default_factory=list)
-    claims: set[str] = field(default_factory=set)
-    now_ms: int = 0
+    # Plain, since the core makes one for each event: a dataclass fills it by Python's own code.
+    __slots__ = ("claims", "decisions", "now_ms", "tag_changes", "touches")
+
+    def __init__(self, now_ms: int = 0) -> None:
+        self.tag_changes: list[TagChange] = []
+        self.decisions: list[Decision] = []
+        self.touches: list[Touch] = []
+        self.claims: set[str] = set()
+        self.now_ms = now_ms
 
 
 @dataclass(slots=True)
