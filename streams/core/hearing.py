@@ -28,6 +28,18 @@ class Effects:
         self.claims: set[str] = set()
         self.now_ms = now_ms
 
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Effects)
+            and self.tag_changes == other.tag_changes
+            and self.decisions == other.decisions
+            and self.touches == other.touches
+            and self.claims == other.claims
+            and self.now_ms == other.now_ms
+        )
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
 
 @dataclass(slots=True)
 class Hearing:
