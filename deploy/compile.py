@@ -9,6 +9,7 @@ import io
 import os
 import shutil
 import sys
+import sysconfig
 import tempfile
 import time
 from pathlib import Path
@@ -39,6 +40,8 @@ def main() -> int:
         return 0
     if shutil.which(os.environ.get("CC", "cc")) is None:
         return _fail("no C compiler (Debian: apt install gcc libc6-dev python3-dev)")
+    if not Path(sysconfig.get_path("include"), "Python.h").exists():
+        return _fail("no headers of this Python (Debian: apt install python3-dev)")
     started_s, told = time.monotonic(), io.StringIO()
     built.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=built.parent) as work:
