@@ -72,11 +72,8 @@ def _make(name: str) -> int:
 def _compile() -> None:
     """Make machine code of the core; it runs without, too, so nothing here is a failure."""
     _say("compiling the core (once, about a minute)")
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [str(VENV / "bin/python"), "-P", str(ROOT / "deploy/compile.py")],
-        capture_output=True, text=True, check=False, env=env, close_fds=False,
-    )  # fmt: skip
+    argv = [str(VENV / "bin/python"), "-P", str(ROOT / "deploy/compile.py")]
+    done = _run(argv, PYTHONPATH=str(ROOT))
     if done.returncode:
         _say(f"the core runs as Python, at half the speed: {_last(done)}\n")
 
@@ -92,11 +89,11 @@ def _mark(lock: str) -> None:
     part.replace(VENV / f".{lock}")
 
 
-def _run(argv: list[str]) -> subprocess.CompletedProcess[str]:
+def _run(argv: list[str], **more: str) -> subprocess.CompletedProcess[str]:
     # The caller's PYTHONPATH is for the program, not for its installer.
     env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     return subprocess.run(
-        argv, capture_output=True, text=True, check=False, env=env, close_fds=False
+        argv, capture_output=True, text=True, check=False, env=env | more, close_fds=False
     )
 
 

@@ -30,8 +30,7 @@ def folder() -> Path:
 def use(path: list[str]) -> bool:
     """Let a package's compiled modules stand before its Python ones; say whether there are any."""
     # Not in the settings: this is read when the first module of the core is.
-    built = folder()
-    if os.environ.get("SIYU_COMPILED") == "0" or not built.is_dir():
+    if os.environ.get("SIYU_COMPILED") == "0" or not (built := folder()).is_dir():
         return False
     # The modules are shims of one library, which they import by its name.
     sys.path.append(str(built))

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.runtime.meter import Meter, Run
-from schemas.errors import SiyuError
-from schemas.settings import Settings
+from benchmarks.runtime.on_siyu import work
 from schemas.topics import DECISIONS, TAGS, TOUCHES, Topic
 from streams.agents import engage
 from streams.agents.ports import Batch, Lane
 from streams.core.engine import Engine
 from streams.core.rulebook import load_rulebook
 from streams.runtime import log
-from streams.runtime.worker import Agent, FaustWorker
+from streams.runtime.worker import Agent
 
 
 def main() -> int:
@@ -40,12 +39,7 @@ def main() -> int:
         process=process,
         wake=agent.wake,
     )
-    try:
-        FaustWorker(Settings(kafka=run.kafka), run.group, [whole]).run()
-    except SiyuError as problem:
-        sys.stderr.write(f"{problem}\n")
-        return problem.exit_status
-    return 0
+    return work(run, whole)
 
 
 if __name__ == "__main__":

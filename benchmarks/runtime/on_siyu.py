@@ -39,6 +39,11 @@ def main() -> int:
         state=Topic(run.state, "user", "packed state", cleanup="compact"),
         process=process,
     )
+    return work(run, agent)
+
+
+def work(run: Run, agent: Agent) -> int:
+    """Run an agent until SIGTERM; return the exit status."""
     try:
         FaustWorker(Settings(kafka=run.kafka), run.group, [agent]).run()
     except SiyuError as problem:

@@ -88,7 +88,7 @@ class Audience:
 
 def predicate(node: Node) -> Predicate | None:
     """Return the function of a ``where``; ``None`` if it asks nothing."""
-    if isinstance(node, Group) and not node.parts:
+    if _asks_nothing(node):
         return None
     return cast("Predicate", _function(["e"], _Emitter().node(node)))
 
@@ -106,11 +106,17 @@ def chooser(ones: Sequence[tuple[Node | None, object]]) -> Chooser:
         add: ast.stmt = ast.Expr(
             _call(ast.Attribute(found, "append", ast.Load()), _name(f"one_{i}"))
         )
-        asks = node is not None and not (isinstance(node, Group) and not node.parts)
-        body.append(ast.If(emitter.node(node), [add], []) if node and asks else add)
+        if node is None or _asks_nothing(node):
+            body.append(add)
+        else:
+            body.append(ast.If(emitter.node(node), [add], []))
     start = ast.Assign([ast.Name("found", ast.Store())], ast.List([], ast.Load()))
     body = [*emitter.reads(), start, *body, ast.Return(found)]
     return cast("Chooser", _defined(["e"], body, scope))
+
+
+def _asks_nothing(node: Node) -> bool:
+    return isinstance(node, Group) and not node.parts
 
 
 def tag_predicate(node: Node) -> TagPredicate:
@@ -120,7 +126,7 @@ def tag_predicate(node: Node) -> TagPredicate:
 
 def audience(node: Node) -> Audience | None:
     """Return the traced function of an audience; ``None`` if it asks nothing."""
-    if isinstance(node, Group) and not node.parts:
+    if _asks_nothing(node):
         return None
     body = _Emitter(traced=True).node(node)
     holds = cast("Callable[[Event, ReadTag, Note], object]", _function(["e", "t", "c"], body))
@@ -133,33 +139,25 @@ def getter(ref: Ref) -> Getter:
 
 
 def _function(names: list[str], body: ast.expr) -> Callable[..., object]:
-    tree = ast.fix_missing_locations(ast.Expression(ast.Lambda(_arguments(names), body)))
-    code = compile(tree, "<rulebook>", "eval")
-    return cast("Callable[..., object]", eval(code, _scope()))  # noqa: S307 - our own nodes, no author's text
+    return _defined(names, [ast.Return(body)], {})
 
 
 def _defined(
     names: list[str], body: list[ast.stmt], more: Mapping[str, object]
 ) -> Callable[..., object]:
-    made = ast.FunctionDef("made", _arguments(names), body, [])
-    tree = ast.fix_missing_locations(ast.Module([made], []))
-    scope = {**_scope(), **more}
-    exec(compile(tree, "<rulebook>", "exec"), scope)  # noqa: S102 - as above
-    return cast("Callable[..., object]", scope["made"])
-
-
-def _arguments(names: list[str]) -> ast.arguments:
-    return ast.arguments(
+    arguments = ast.arguments(
         posonlyargs=[], args=[ast.arg(name) for name in names], kwonlyargs=[], kw_defaults=[],
         defaults=[],
     )  # fmt: skip
-
-
-def _scope() -> dict[str, object]:
-    return {
+    made = ast.FunctionDef("made", arguments, body, [])
+    tree = ast.fix_missing_locations(ast.Module([made], []))
+    scope: dict[str, object] = {
         "__builtins__": {}, "type_": type, "N": NUMBERS, "S": str, "D": dict,
         **{f"op_{name}": helper for name, helper in HELPERS.items()},
+        **more,
     }  # fmt: skip
+    exec(compile(tree, "<rulebook>", "exec"), scope)  # noqa: S102 - our own nodes, no author's text
+    return cast("Callable[..., object]", scope["made"])
 
 
 def _name(name: str) -> ast.Name:

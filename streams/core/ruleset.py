@@ -36,7 +36,7 @@ from streams.core.runs import Flow, OnExit
 from streams.core.state import LATE_MS, Run, State, Timer
 from streams.core.steps import conditions, walk
 from streams.core.timers import OnPart, Waits
-from streams.core.triggers import Moved, OnCount, OnEvent, OnSequence, OnTag, Trigger
+from streams.core.triggers import Hearer, Moved, OnCount, OnEvent, OnSequence, OnTag, Trigger
 
 ANY: Final = "*"
 Named = tuple[str, Trigger]
@@ -50,7 +50,7 @@ class RuleSet:
         self._waits: dict[str, Waits] = {}
         self._flows: dict[str, Flow] = {}
         self._alarms: dict[str, Alarm] = {}
-        self._moves: dict[str, list[OnTag | OnDate]] = {}
+        self._moves: dict[str, list[Hearer]] = {}
         self._first: list[Named] = []
         ranked = sorted(rulebook.rules, key=lambda rule: -rule.priority)
         triggers = [named for rule in ranked for named in self._of(rule)]
@@ -306,7 +306,7 @@ def _order(trigger: Trigger) -> int:
     return -trigger.priority
 
 
-def _rank(one: Trigger | OnTag | OnDate) -> int:
+def _rank(one: Hearer) -> int:
     return -one.priority
 
 

@@ -180,6 +180,9 @@ class Hearer(Protocol):
     def priority(self) -> int:
         """Return the rule's priority."""
 
+    def hears(self, change: TagChange) -> bool:
+        """Say whether a change is one that is waited for."""
+
     def moved(
         self,
         state: State,
