@@ -42,6 +42,7 @@ class Churn:
 
     code: ClassVar[int] = ord("v")
     empty: ClassVar[Value] = None
+    of_now: ClassVar[bool] = True
 
     def __init__(self, tag: ChurnRiskTag) -> None:
         self._rhythm_ms = tag.rhythm_ms

@@ -18,7 +18,6 @@ from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
 from schemas.touches import TagChange
 from streams.core.catalogue import make_take
 from streams.core.cells import Cell
-from streams.core.churn import Churn
 from streams.core.compile import chooser
 from streams.core.restore import replaced
 from streams.core.rulebook import Rulebook, tag_version
@@ -56,7 +55,7 @@ class Engine:
         }
         for one in self._tags.values():
             if waited is not None and isinstance(one, LiveTag):
-                _limit(one, waited.get(one.id))
+                one.limit(waited.get(one.id))
         exprs = [one for one in self._tags.values() if isinstance(one, LiveExpr)]
         for expr in exprs:
             expr.bind(self._tags)
@@ -105,7 +104,7 @@ class Engine:
             state.identities.update(event.identities)
         name = event.event
         plan = self._plans.get(name, self._any_plan)
-        plan.fold(state, event, at_ms, clock_ms, effects.tag_changes)
+        plan.fold(state, event, at_ms, clock_ms, max(clock_ms, now_ms), effects.tag_changes)
         triggers: list[Trigger] = self._hears.get(name, self._hears_any)(event)
         if self._hears_tags and effects.tag_changes:
             triggers = self._rules.moved_by(state, event, triggers, effects)
@@ -221,13 +220,6 @@ class Engine:
         if isinstance(tag, FlagTag) and tag.until is not None:
             off = Arm(live, where_of(tag.until.where), _false)
             yield from ((name, off) for name in dict.fromkeys(tag.until.event))
-
-
-def _limit(tag: LiveTag, parts: Collection[str] | None) -> None:
-    if parts is None:
-        tag.still()
-    elif isinstance(tag.kind, Churn):
-        tag.kind.narrow(parts)
 
 
 def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:

@@ -4,7 +4,7 @@ A cell that another kind of tag wrote starts anew; a change of a tag's window, t
 condition goes on from what is held.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import ClassVar
@@ -34,12 +34,16 @@ class LiveTag:
         self.lasting = isinstance(self.kind, Lasting)
         self.bound_ms: Bound | None = None if self.lasting else _bound(self.kind)
         self.span_ms: int = getattr(self.kind, "span_ms", 0)
+        self.of_now: bool = getattr(self.kind, "of_now", False)
         # Whether anybody is to hear of its changes.
         self.told = True
 
-    def still(self) -> None:
-        """Let no time move it, and tell nobody when an event does: it is only read."""
-        self.lasting, self.bound_ms, self.told = True, None, False
+    def limit(self, parts: Collection[str] | None) -> None:
+        """Change only where these parts of the value do; ``None``: be only read."""
+        if parts is None:
+            self.lasting, self.bound_ms, self.told = True, None, False
+        elif narrow := getattr(self.kind, "narrow", None):
+            narrow(parts)
 
     def cell(self, state: State) -> Cell | None:
         """Return what the user holds of this tag; another kind's cell does not count."""
@@ -177,19 +181,26 @@ class Plan:
         self._exprs = tuple(exprs)
         self._steps = tuple(
             (arm.where, arm.take, arm.tag.group, arm.tag.index, arm.tag, arm.tag.code,
-             arm.tag.kind.fold, arm.tag.bound_ms, arm.tag.span_ms, arm.tag.told)
+             arm.tag.kind.fold, arm.tag.bound_ms, arm.tag.span_ms, arm.tag.of_now, arm.tag.told)
             for arm in arms
         )  # fmt: skip
 
-    def fold(  # noqa: C901 - the hot path: see below
-        self, state: State, event: Event, at_ms: int, clock_ms: int, changes: list[TagChange]
+    def fold(  # noqa: C901, PLR0917 - the hot path: see below
+        self,
+        state: State,
+        event: Event,
+        at_ms: int,
+        clock_ms: int,
+        now_ms: int,
+        changes: list[TagChange],
     ) -> None:
         """Fold an event into all tags that it moves; add the changes.
 
+        ``clock_ms`` is the user's time, ``now_ms`` the lane's, never before it.
         The hot path: a step is unpacked once, and nothing is called that can be avoided.
         """
         cells, moved, cause, opened = state.tags, list[str](), "", None
-        for where, take, group, index, tag, code, fold, bound, span_ms, told in self._steps:
+        for where, take, group, index, tag, code, fold, bound, span_ms, of_now, told in self._steps:
             if where is not None and not where(event):
                 continue
             value = take(event)
@@ -201,9 +212,10 @@ class Plan:
             if cell is None or cell[0] != code:
                 cell = row[index] = tag.kind.new()
                 moved.append(tag.id)
-            before, after = fold(cell, at_ms, clock_ms, value)
+            as_of_ms = now_ms if of_now else clock_ms
+            before, after = fold(cell, at_ms, as_of_ms, value)
             if bound is not None and not 0 < state.expiry_ms <= at_ms + span_ms:
-                bound_ms = bound(cell, at_ms, clock_ms)
+                bound_ms = bound(cell, at_ms, as_of_ms)
                 if bound_ms and (bound_ms < state.expiry_ms or not state.expiry_ms):
                     state.expiry_ms = bound_ms
             if before is not after and before != after:
@@ -218,16 +230,22 @@ class Plan:
                     )
                 )  # fmt: skip
         if self._exprs and moved:
-            self._follow(state, event, at_ms, changes, set(moved))
+            self._follow(state, event, at_ms, now_ms, changes, set(moved))
 
-    def _follow(
-        self, state: State, event: Event, at_ms: int, changes: list[TagChange], moved: set[str]
+    def _follow(  # noqa: PLR0917 - keywords cost
+        self,
+        state: State,
+        event: Event,
+        at_ms: int,
+        now_ms: int,
+        changes: list[TagChange],
+        moved: set[str],
     ) -> None:
         """Make the exprs anew that read what was moved."""
         for expr in self._exprs:
             if expr.reads.isdisjoint(moved):
                 continue
-            before, after = expr.move(state, state.latest_ms, touched=True)
+            before, after = expr.move(state, now_ms, touched=True)
             if before != after:
                 cause = _cause(event.user, event.message_id)
                 changes.append(

@@ -91,6 +91,16 @@ def test_an_engine_for_decisions_alone_makes_the_same(story: Story) -> None:
     assert facts(replayed(LEAN, story)) == facts(replayed(ENGINE, story))
 
 
+def test_an_order_that_comes_late_is_judged_by_the_lanes_time_and_not_by_other_timers() -> None:
+    times = ((0, 0), (80, 80), (0, 200))
+    orders = [event("order_paid", at, received_min=then, amount=99) for at, then in times]
+    log = [msgspec.structs.replace(one, user=USERS[0]) for one in orders]
+    # The old order makes the silence unusual at once; time alone would have, a little later.
+    both = [facts(replayed(engine, Story(log, [], set()))) for engine in (LEAN, ENGINE)]
+    assert both[0] == both[1]
+    assert [reason for _, outcome, reason, *_ in both[0] if outcome == "exited"] == ["exit"]
+
+
 def test_what_comes_after_its_wait_has_fired_changes_nothing_of_it() -> None:
     cart = event("cart_added", 0, cart_id="c1", amount=99, sku="s1")
     paid = event("order_paid", 29, received_min=31, cart_id="c1", amount=99, order_id="o1")
