@@ -54,7 +54,12 @@ _CLOCKED: Final = """(
     FROM events
 )"""
 _UNCLOCKED: Final = "(SELECT *, 0 AS clock FROM events)"
-_SETTINGS: Final = {"strings_as_bytes": True, "server_side_params": True}
+# Beyond a quarter of a gigabyte the server groups on its disk.
+_SETTINGS: Final = {
+    "strings_as_bytes": True,
+    "server_side_params": True,
+    "max_bytes_before_external_group_by": 1 << 28,
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """An engine for decisions alone: without what no rule reads, the same for less work.
 
-What a rule reads is found in its text, by any word that is the id of a tag: too many are
-kept rather than too few.
+What a rule reads is found in its text: `tag.NAME`, wherever that stands, and the tag it waits
+for.
 """
 
 import json
@@ -14,7 +14,7 @@ from schemas.authoring import Authored
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook
 
-_WORD: Final = re.compile(r"[a-z][a-z0-9_]*")
+_READ: Final = re.compile(r"\btag\.([a-z][a-z0-9_]*)")
 
 
 def decider(rulebook: Rulebook, *, settle_ms: int = 3000) -> Engine:
@@ -42,20 +42,22 @@ def _waited(rulebook: Rulebook) -> Iterator[str]:
 
 def without_unread_tags(rulebook: Rulebook) -> Rulebook:
     """Return the rulebook with only those tags that its rules, or the tags they read, name."""
-    read = set[str]().union(_words(rulebook.policies), *map(_words, rulebook.rules))
-    wanted = _with_inputs(rulebook, read)
+    read = _reads(rulebook.policies).union(*map(_reads, rulebook.rules))
+    waited = {path.partition(".")[0] for path in _waited(rulebook)}
+    wanted = _with_inputs(rulebook, read | waited)
     return replace(rulebook, tags=tuple(tag for tag in rulebook.tags if tag.id in wanted))
 
 
-def _with_inputs(rulebook: Rulebook, words: set[str]) -> set[str]:
-    """Return the tags among some words, and all tags that they are made of."""
-    words_of = {tag.id: _words(tag) for tag in rulebook.tags}
+def _with_inputs(rulebook: Rulebook, names: set[str]) -> set[str]:
+    """Return the tags of some names, and all tags that they are made of."""
+    inputs = {tag.id: _reads(tag) for tag in rulebook.tags}
     wanted = set[str]()
-    while new := (words & words_of.keys()) - wanted:
+    while new := (names & inputs.keys()) - wanted:
         wanted |= new
-        words = set[str]().union(*(words_of[tag] for tag in new))
+        names = set[str]().union(*(inputs[tag] for tag in new))
     return wanted
 
 
-def _words(part: Authored) -> set[str]:
-    return set(_WORD.findall(json.dumps(part.model_dump(mode="json", by_alias=True))))
+def _reads(part: Authored) -> set[str]:
+    """Return the tags that a part of the rulebook names as `tag.NAME`."""
+    return set(_READ.findall(json.dumps(part.model_dump(mode="json", by_alias=True))))

@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, Final, Protocol
@@ -18,8 +19,8 @@ from rich.progress import TimeRemainingColumn as Remaining
 from schemas.events import Event
 from sinks.clickhouse.history import Extent, History
 
-# What the server sorts and groups at once for one part.
-EVENTS_PER_PART: Final = 150_000
+# What the server sorts and groups at once for one part: each part is a look at the whole table.
+EVENTS_PER_PART: Final = 1_000_000
 _TELL_EVERY_EVENTS: Final = 2000
 # Less is done here before another process has started.
 _ALONE_EVENTS: Final = 20_000
@@ -56,21 +57,28 @@ def fan_out(
             fold.user(user, events)
         return fold.found
     processes = processes or os.cpu_count() or 1
-    parts = max(processes, -(-extent.events // EVENTS_PER_PART))
-    context = multiprocessing.get_context("spawn")
+    # As many for each process, so that none is left alone with the last one.
+    parts = processes * max(1, -(-extent.events // (EVENTS_PER_PART * processes)))
+    context = multiprocessing.get_context(_start_method())
     done = context.Value("Q", 0)
-    with (
-        ProcessPoolExecutor(
-            processes,
-            context,
-            initializer=_prepare,
-            initargs=((url, until_ms, clocked), make, done),
-        ) as pool,
-        _bar(title, extent.events) as bar,
-    ):
-        task = bar.add_task(title, total=extent.events)
+    with ProcessPoolExecutor(
+        processes, context, initializer=_prepare,
+        initargs=((url, until_ms, clocked), make, done),
+    ) as pool:  # fmt: skip
+        # The bar has a thread, so it comes after the processes.
         waiting = {pool.submit(_fold_part, part, parts) for part in range(parts)}
-        return _gather(waiting, lambda: bar.update(task, completed=done.value))
+        with _bar(title, extent.events) as bar:
+            task = bar.add_task(title, total=extent.events)
+            return _gather(waiting, lambda: bar.update(task, completed=done.value))
+
+
+def _start_method() -> str:
+    """Return how to start processes: as copies of this one, which has all modules, if they can be.
+
+    Another thread may hold a lock that nobody would give back in the copy.
+    """
+    alone = threading.active_count() == 1
+    return "fork" if alone and sys.platform == "linux" else "spawn"
 
 
 def _gather(waiting: set[Any], tick: Callable[[], None]) -> Any:  # noqa: ANN401 - as fan_out
