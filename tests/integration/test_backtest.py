@@ -19,6 +19,10 @@ from sinks.clickhouse.migrate import migrate
 from sinks.clickhouse.rows import build_parts, span_of
 from streams.core.engine import Engine
 from streams.core.rulebook import load_rulebook
+from streams.runtime.rules import fanout
+from streams.runtime.rules.backtest import backtest
+from streams.runtime.rules.compare import Span
+from streams.runtime.rules.sources import find_book
 from tests.engage_lane import LiveRun, Logged
 from tests.engine_story import T0_MS, minutes
 
@@ -148,6 +152,26 @@ def test_a_backtest_warms_up_on_all_that_came_before(shop: Shop) -> None:
 def test_a_paused_rule_can_be_asked_for_as_if_it_were_live(shop: Shop) -> None:
     told = shop.siyu("rules", "backtest", "--rule", "stopped", "--to", "2026-03-03T10:00+08:00")
     assert told["rules"]["stopped"]["would_fire"] == 20
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_several_processes_and_parts_find_what_one_finds(
+    shop: Shop, start: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(clickhouse=shop.env["SIYU_CLICKHOUSE"])
+    book, span = find_book(settings, str(shop.book)), Span(0, UNTIL_MS)
+    alone = backtest(settings, book, span, live=True, quiet=True)
+    monkeypatch.setattr(fanout, "_ALONE_EVENTS", 0)
+    monkeypatch.setattr(fanout, "EVENTS_PER_PART", 40)
+    monkeypatch.setattr(fanout, "_start_method", lambda: start)
+    shared = backtest(settings, book, span, live=True, processes=2, quiet=True)
+    for told in (alone, shared):
+        for chance in ("seconds", "events_per_s"):
+            del told[chance]
+        for rule in told["rules"].values():
+            del rule["samples"]  # whose they are is chance, too
+    assert shared == alone
+    assert shared["live"]["both"] > 30
 
 
 def test_a_diff_names_who_gains_and_who_loses(shop: Shop, tmp_path: Path) -> None:
