@@ -105,16 +105,16 @@ def _staged(events: int, *, quiet: bool) -> Iterator[Stage]:
 
 
 def event(number: int) -> bytes:
-    """Return an event as the worker writes it: about 350 bytes of values and more of names."""
+    """Return an event as the worker writes it, about 350 bytes long."""
     user = f"u{number * 7919 % 20_000}"
     return encode_event(Event(
         message_id=f"m{number:09d}", type="track",
         event=("product_viewed", "page_viewed", "cart_added", "order_paid")[number % 4],
-        user=f"user_id:{user}", source="app", door="segment", account="shop",
+        user=f"user_id:{user}", source="app", door="native", account="shop",
         timestamp_ms=_NOW_MS + number, received_at_ms=_NOW_MS + number + 40, user_id=user,
-        original_timestamp_ms=_NOW_MS + number, sent_at_ms=_NOW_MS + number + 20,
         identities={"user_id": user}, context={"channel": ("douyin", "baidu")[number % 2]},
-        properties={"sku": f"s{number % 500}", "amount": number % 900}, raw_offset=number,
+        properties={"sku": f"s{number % 500}", "amount": number % 900},
+        raw_partition=number % PARTITIONS, raw_offset=number,
     ))  # fmt: skip
 
 

@@ -16,7 +16,7 @@ EventType = Literal["track", "identify", "page", "screen", "group", "alias"]
 Mark = Literal["late", "future", "uncatalogued", "off_plan", "bot", "test", "redriven"]
 
 
-class Event(msgspec.Struct, rename="camel", kw_only=True):
+class Event(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
     """One accepted fact about one user; all times are epoch milliseconds, UTC.
 
     ``timestamp_ms`` is when it happened, corrected for the client's clock:
@@ -25,6 +25,7 @@ class Event(msgspec.Struct, rename="camel", kw_only=True):
     identifier of the event by kind; phone and e-mail only as keyed HMAC.
     ``context.channel`` is the marketing channel, where one is known.
     ``raw_partition`` and ``raw_offset`` name the record of ``events.raw`` it came from.
+    On the wire a field that is at its default (null, empty) is absent.
     """
 
     message_id: str

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from schemas.events import encode_event
+from schemas.events import Event, decode_event, encode_event
 from schemas.raw import Envelope, RawRecord
 from schemas.rejects import Reject
 from streams.core.validate import Validator
@@ -20,14 +20,16 @@ def outcome(case: dict[str, Any]) -> dict[str, Any]:
     got = Validator(b"golden-key").event(raw, 3, 7)
     if isinstance(got, Reject):
         return {"reject": msgspec.to_builtins(got)}
-    event: dict[str, Any] = json.loads(encode_event(got))
-    return {"event": event}
+    return {"event": decode_event(encode_event(got))}
 
 
 @pytest.mark.parametrize("path", BODIES, ids=lambda path: str(path.stem))
 def test_a_recorded_body_becomes_its_canonical_event(path: Path) -> None:
     case = json.loads(path.read_text("utf-8"))
-    assert outcome(case) == case["expect"]
+    expect = case["expect"]
+    if "event" in expect:  # what is at its default is spelled out here, but not on the wire
+        expect = {"event": msgspec.convert(expect["event"], Event)}
+    assert outcome(case) == expect
 
 
 def test_each_door_has_recorded_bodies() -> None:

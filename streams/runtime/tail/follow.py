@@ -160,8 +160,8 @@ def headline(line: dict[str, Any]) -> tuple[str, str, str]:
     """Return (what it is, whom it is about, what it says) for a reader."""
     topic = line["topic"]
     if topic == EVENTS.name:
-        marks = f" [{', '.join(line['marks'])}]" if line["marks"] else ""
-        return "event", line["user"], f"{line['event']} {line['properties']}{marks}"
+        marks = f" [{', '.join(line['marks'])}]" if line.get("marks") else ""
+        return "event", line["user"], f"{line['event']} {line.get('properties', {})}{marks}"
     if topic == REJECTED.name:
         who = (line["envelope"] or {}).get("account", "")
         return "rejected", who, f"{line['stage']}/{line['reason']}: {line['detail']}"
