@@ -24,9 +24,9 @@ from yarl import URL
 
 from streams.agents.ports import Batch
 
-# Faust's driver has 1500 ms: a long poll on one idle partition would hold back
-# every other partition of the same broker node for that long.
-FETCH_MAX_WAIT_MS: Final = 50
+# A long poll holds back the partitions of its broker node whose last records were being taken
+# when it was sent: whatever comes for them meanwhile waits for it. Faust's driver has 1500 ms.
+FETCH_MAX_WAIT_MS: Final = 20
 # Without an answer for this long, what stands on a partition is not known.
 DEAF_MS: Final = 2000
 # How long one drain waits when nothing is there or every partition is paused.

@@ -35,7 +35,7 @@ class Agent:
 
     ``outputs`` are the topics to which it emits by key, without naming a partition;
     ``commit_every_s`` is the least time between two transactions of a partition: an agent
-    whose output others wait for takes 0, one that changes much state gains by more.
+    whose output others wait for takes little, one that changes much state gains by more.
     ``wake`` is called with a lane, a key and the lane's time when the key's timer is due;
     the ``gate`` is passed ahead of each batch and each round of timers.
     """
