@@ -59,9 +59,9 @@ class Kind(Protocol):
 
         A kind may add ``bound_ms(cell, at_ms, clock_ms)``: after an event at ``at_ms``,
         a time not after it that costs less to find; and ``span_ms``: how long after an
-        event that bound is at least. ``of_now``: at an event it shows what holds at the
-        lane's time, up to which its steps were taken before. And ``narrow(parts)``: from now
-        on only these parts of the value need to move by time.
+        event that bound is at least. ``narrow(parts)``: from now on only these parts of the
+        value need to move by time. And ``of_now``: at an event it shows what holds at the
+        lane's time, up to which all its steps were taken, whatever its parts.
         """
 
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
@@ -197,7 +197,6 @@ class Flag:
     """True from the latest ``on`` for ttl, or to an ``until``: ``[code, on, off, shown]``."""
 
     empty: ClassVar[Value] = False
-    of_now: ClassVar[bool] = True
 
     def __init__(self, code: str, ttl_ms: int | None) -> None:
         self.code, self._ttl_ms = ord(code), ttl_ms

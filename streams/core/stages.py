@@ -34,7 +34,6 @@ class Stepped:
 
     code: ClassVar[int]
     empty: ClassVar[Value] = None
-    of_now: ClassVar[bool] = True
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
         self.take(cell, at_ms, value)
