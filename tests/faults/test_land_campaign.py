@@ -37,9 +37,13 @@ class Campaign:
     fed: int = 0
 
     def feed(self) -> None:
-        """Log some more; the records of a block may be of two months."""
+        """Log some more; the records of a block may be of two months.
+
+        Not those of tags: of a clock that went back the audit says that the latest are wrong.
+        """
+        old = self.fed % 3 == 0
         messages = [
-            (topic, value, BASE_MS - (n % 2) * MONTH_MS if self.fed % 3 == 0 else None)
+            (topic, value, BASE_MS - (n % 2) * MONTH_MS if old and topic != "tags" else None)
             for n, (topic, value, _) in enumerate(mixed(FEED, self.fed * FEED))
         ]
         self.landing.produce(messages, abort_share=0.1)
