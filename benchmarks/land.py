@@ -45,6 +45,7 @@ PARTITIONS: Final = 4
 _CONSUMERS: Final = {"kafka_engine": 2}
 _POLL_S: Final = 0.05
 _PATIENCE_S: Final = 300.0
+_ENGINE_S: Final = 30.0
 _NOW_MS: Final = 1_790_000_000_000
 _FEED: Final = Path(__file__).with_name("land_kafka_engine.sql")
 
@@ -139,9 +140,23 @@ def _without_kafka_engine(staged: Stage) -> str:
     return "" if found[0][0] else "system.table_engines of this server has no Kafka"
 
 
+def _migrate(settings: Settings) -> None:
+    """Make the tables; the embedded engine starts anew if a client ended amid an insert."""
+    deadline_s = time.monotonic() + _ENGINE_S
+    while True:
+        try:
+            migrate(settings)
+        except PartMissing:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(_POLL_S)
+        else:
+            return
+
+
 def _measure(staged: Stage, name: str, database: str) -> dict[str, Any]:
     settings = staged.in_database(database)
-    migrate(settings)
+    _migrate(settings)
     client = connect(settings.clickhouse)
     try:
         with _landing(staged, name, settings, client) as process:
