@@ -67,6 +67,8 @@ def run(*, seconds: int, quiet: bool) -> dict[str, Any]:
     """Measure capacity, then both loads; return the answer."""
     console = Console(stderr=True, quiet=quiet)
     folder = Path(tempfile.mkdtemp(prefix="siyu-bench-"))
+    # Its own pauses would count as the system's: they made the load 80 ms late.
+    gc.disable()
     try:
         with at_home(folder):
             info = stack.up(report=lambda line: console.print(line, markup=False))
@@ -77,12 +79,11 @@ def run(*, seconds: int, quiet: bool) -> dict[str, Any]:
             finally:
                 stack.down()
     finally:
+        gc.enable()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _measure(kafka: str, url: str, seconds: int, console: Console) -> dict[str, Any]:
-    # Its own pauses would count as the system's: they made the load 80 ms late.
-    gc.disable()
     watch, numbers = Watch(), count()
     consumer = AIOKafkaConsumer(
         TOUCHES.name, bootstrap_servers=kafka, auto_offset_reset="earliest",

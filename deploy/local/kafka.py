@@ -28,12 +28,9 @@ _REMEDY: Final = "install Java 17 or newer and Maven (Debian: default-jre-headle
 # Serial: on a small machine its short pauses cost less than G1's helper threads. The first
 # compiler only: the second took 40 % of the broker's CPU in its first minutes, which is how long
 # a demo, a test or a bench lasts; what it makes is no faster to be seen.
-_JVM: Final = [
-    "-Xms256m", "-Xmx768m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-    "-Djava.awt.headless=true",
-]  # fmt: skip
-# A tool that runs for a second gains nothing from the second compiler.
-_JVM_TOOL: Final = ["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
+_LIGHT: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+_JVM: Final = ["-Xms256m", "-Xmx768m", *_LIGHT, "-Djava.awt.headless=true"]
+_JVM_TOOL: Final = ["-Xmx256m", *_LIGHT]
 
 _PROPERTIES: Final = """\
 process.roles=broker,controller

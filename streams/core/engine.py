@@ -56,10 +56,9 @@ class Engine:
         for one in self._tags.values():
             if waited is not None and isinstance(one, LiveTag):
                 one.limit(waited.get(one.id))
-        exprs = [one for one in self._tags.values() if isinstance(one, LiveExpr)]
-        for expr in exprs:
+        self._exprs = in_order(one for one in self._tags.values() if isinstance(one, LiveExpr))
+        for expr in self._exprs:
             expr.bind(self._tags)
-        self._exprs = in_order(exprs)
         self._timed = [
             one for one in self._tags.values() if isinstance(one, LiveTag) and not one.lasting
         ]

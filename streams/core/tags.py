@@ -77,10 +77,12 @@ class LiveExpr:
         self.hex, self.group, self.index = self.number.hex(), Group([self.number]), 0
         self.reads = frozenset(ref.path[0] for ref in expr_refs(tag, ()))
         self._inputs: dict[str, LiveTag | LiveExpr] = {}
+        self.of_now = False
 
     def bind(self, tags: "dict[str, LiveTag | LiveExpr]") -> None:
-        """Take the tags that it is made of, once all are there."""
+        """Take the tags that it is made of, once all are there and those made of others bound."""
         self._inputs = {one: tags[one] for one in self.reads}
+        self.of_now = any(one.of_now for one in self._inputs.values())
 
     @property
     def inputs(self) -> "Iterable[LiveTag | LiveExpr]":
@@ -245,7 +247,8 @@ class Plan:
         for expr in self._exprs:
             if expr.reads.isdisjoint(moved):
                 continue
-            before, after = expr.move(state, now_ms, touched=True)
+            as_of_ms = now_ms if expr.of_now else state.latest_ms
+            before, after = expr.move(state, as_of_ms, touched=True)
             if before != after:
                 cause = _cause(event.user, event.message_id)
                 changes.append(
