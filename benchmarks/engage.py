@@ -25,7 +25,7 @@ from benchmarks.runtime.engines import ENGINES, Engine, execute
 from benchmarks.runtime.harness import Bench, Row
 from benchmarks.runtime.meter import Run
 from schemas.events import Event, encode_event
-from schemas.touches import decode_decision
+from schemas.touches import decode_decision, decode_tag_changes
 from streams.core.engine import Engine as Core
 from streams.core.rulebook import load_rulebook
 from streams.runtime.table import HEADER_BYTES
@@ -33,7 +33,6 @@ from streams.runtime.table import HEADER_BYTES
 _HERE: Final = Path(__file__).parent
 _ENGAGE: Final = Engine("engage", "engage", "faust-streaming", validate="msgspec")
 _ENTERS_AT: Final = 50
-_VIEWS: Final = b'"tag":"views"'
 
 
 class EngageBench(Bench):
@@ -82,10 +81,11 @@ class EngageBench(Bench):
         wanted = {f"user_id:{user}": count for user, count in self.expected.counts.items()}
         values = [value for _, value in self.broker.read(f"{run.group}.decisions") if value]
         decisions = [decode_decision(value) for value in values]
-        changes = [value for _, value in self.broker.read(f"{run.group}.tags") if value]
+        records = [value for _, value in self.broker.read(f"{run.group}.tags") if value]
+        changes = [tag for one in records for tag, _, _ in decode_tag_changes(one).changes]
         return {
             "counts_equal": views == wanted,
-            "changes_equal": sum(_VIEWS in value for value in changes) == self.expected.events,
+            "changes_equal": changes.count("views") == self.expected.events,
             "decisions_equal": sorted(one.user for one in decisions if one.rule == "fifty")
             == sorted(user for user, count in wanted.items() if count >= _ENTERS_AT),
             "changes": len(changes), "decisions": len(decisions),

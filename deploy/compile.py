@@ -24,8 +24,8 @@ ROOT: Final = Path(__file__).resolve().parent.parent
 # What an event passes on its way; the rest of the core is used by authors, not by events.
 MODULES: Final = (
     "aggregates", "alarms", "backfill", "caps", "catalogue", "causes", "cells", "channel",
-    "churn", "clean", "compile", "conditions", "decay", "dedupe", "engine", "exprs", "given",
-    "goals", "hearing", "held", "identify", "ids", "imports", "keyed", "keys", "kinds",
+    "churn", "clean", "compile", "conditions", "decay", "dedupe", "engine", "exprs", "feed",
+    "given", "goals", "hearing", "held", "identify", "ids", "imports", "keyed", "keys", "kinds",
     "marks", "origins", "parse_segment", "parse_sensors", "parse_wechat", "parse_wecom",
     "quiet", "reach", "replay", "restore", "rules", "ruleset", "runs", "sketch", "stages",
     "steps", "tags", "timers", "times", "topk", "triggers", "validate", "value_types",

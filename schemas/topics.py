@@ -66,7 +66,7 @@ REDRIVEN: Final = Topic(
     retention_ms=None,
     config=_STATE,
 )
-TAGS: Final = Topic("tags", "user", "schemas.touches.TagChange")
+TAGS: Final = Topic("tags", "user", "schemas.touches.TagChanges")
 # The latest of each user alone, as a table is read; off by default, see docs/profiles.md.
 PROFILES: Final = Topic(
     "profiles",

@@ -1,6 +1,6 @@
 """What the engine says and what became of it: tag changes, decisions, touches, receipts."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
@@ -16,13 +16,24 @@ class TagChange(msgspec.Struct, rename="camel", kw_only=True):
     ``message_id`` is the event that moved it, empty where time alone did.
     """
 
-    change_id: str
-    user: str
     tag: str
     before: Any
     after: Any
     time_ms: int
     message_id: str = ""
+
+
+class TagChanges(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True):
+    """All that one event, or one moment, moved of a user's tags: a record of topic `tags`.
+
+    ``changes`` are ``[tag, before, after]``, a tag once at most; ``null`` is absence. User,
+    tag, time and message id tell a change from all others: a replay makes the same.
+    """
+
+    user: str
+    time_ms: int
+    message_id: str = ""
+    changes: Annotated[list[tuple[str, Any, Any]], msgspec.Meta(min_length=1)]
 
 
 class Decision(msgspec.Struct, rename="camel", kw_only=True):
@@ -87,5 +98,5 @@ class Receipt(msgspec.Struct, rename="camel", kw_only=True):
 encode = msgspec.json.Encoder().encode
 decode_touch = msgspec.json.Decoder(Touch).decode
 decode_decision = msgspec.json.Decoder(Decision).decode
-decode_tag_change = msgspec.json.Decoder(TagChange).decode
+decode_tag_changes = msgspec.json.Decoder(TagChanges).decode
 decode_receipt = msgspec.json.Decoder(Receipt).decode

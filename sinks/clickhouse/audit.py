@@ -23,7 +23,8 @@ from sinks.clickhouse.aggregates import Aggregate, aggregates, difference, rebui
 from sinks.clickhouse.client import as_ours, connect
 from sinks.clickhouse.land import GROUP
 from sinks.clickhouse.plan import from_metadata
-from sinks.clickhouse.tables import ALL, BY_TOPIC, REJECTS, offsets_sql
+from sinks.clickhouse.rows import UNREADABLE
+from sinks.clickhouse.tables import ALL, BY_TOPIC, Table, offsets_sql
 
 _SHOWN: Final = 10
 _IDLE_S: Final = 30.0
@@ -186,13 +187,17 @@ async def _compare_partition(
     double: list[int] = []
     logged = 0
     async for chunk in _log(consumer, tp, span):
-        there = landed.up_to(chunk[-1])
+        there, refused = landed.up_to(max(chunk))
         logged += len(chunk)
-        if there != chunk:
-            missing += sorted(set(chunk) - set(there))
-            extra += sorted(set(there) - set(chunk))
-            double += [one for one, times in Counter(there).items() if times > 1]
-    extra += landed.up_to(span.stop)
+        if refused or there != chunk:
+            missing += [one for one, n in chunk.items() if there[one] < n and not refused[one]]
+            extra += sorted((there.keys() | refused.keys()) - chunk.keys())
+            double += [
+                one
+                for one, n in chunk.items()
+                if there[one] > n or refused[one] > 1 or (there[one] and refused[one])
+            ]
+    extra += sorted({offset for found in landed.up_to(span.stop) for offset in found})
     report.offsets("missing", tp, [offset for offset in missing if offset < committed])
     # Committed transactions only: an offset that the log does not have came from an aborted one.
     report.offsets("not_on_the_log", tp, extra)
@@ -204,38 +209,51 @@ async def _compare_partition(
 
 
 class _Landed:
-    """The offsets of a partition in ClickHouse, in order, taken bit by bit."""
+    """The offsets of a partition in ClickHouse, taken bit by bit in their order."""
 
     def __init__(self, client: Client, tp: TopicPartition, span: range) -> None:
         query = (
-            f"SELECT _offset FROM ({offsets_sql(tp.topic)}) WHERE _partition = %(partition)s"  # noqa: S608 - names of tables.py only
-            " AND _offset >= %(start)s AND _offset < %(stop)s ORDER BY _offset"
+            "SELECT _offset, refused, count() FROM"  # noqa: S608 - names of tables.py only
+            f" ({offsets_sql(tp.topic)}) WHERE _partition = %(partition)s"
+            " AND _offset >= %(start)s AND _offset < %(stop)s GROUP BY _offset, refused"
+            " ORDER BY _offset"
         )
         values = {"partition": tp.partition, "start": span.start, "stop": span.stop}
-        self._rows: Iterator[tuple[int]] = client.execute_iter(query, values)
+        self._rows: Iterator[tuple[int, int, int]] = client.execute_iter(query, values)
         self._next = next(self._rows, None)
 
-    def up_to(self, last: int) -> list[int]:
-        """Return the next offsets that are not above ``last``."""
-        taken: list[int] = []
+    def up_to(self, last: int) -> tuple[Counter[int], Counter[int]]:
+        """Return how many rows and rejects stand at the next offsets, those up to ``last``."""
+        taken: tuple[Counter[int], Counter[int]] = Counter(), Counter()
         while self._next is not None and self._next[0] <= last:
-            taken.append(self._next[0])
+            offset, refused, n = self._next
+            taken[refused][offset] = n
             self._next = next(self._rows, None)
         return taken
 
 
 async def _log(
     consumer: AIOKafkaConsumer, tp: TopicPartition, span: range
-) -> AsyncIterator[list[int]]:
-    """Yield the data offsets of ``span`` that a reader of committed transactions sees."""
+) -> AsyncIterator[Counter[int]]:
+    """Yield the data offsets of ``span`` that a reader of committed transactions sees.
+
+    With each goes how many rows its record makes.
+    """
+    table = BY_TOPIC[tp.topic]
     consumer.resume(tp)
     consumer.seek(tp, span.start)
     moved_s, position = time.monotonic(), span.start
     while position < span.stop:
         found = await consumer.getmany(tp, timeout_ms=500)
-        offsets = [record.offset for record in found.get(tp, ()) if record.offset < span.stop]
-        if offsets:
-            yield offsets
+        rows = Counter(
+            {
+                one.offset: _rows_of(table, one)
+                for one in found.get(tp, ())
+                if one.offset < span.stop
+            }
+        )
+        if rows:
+            yield rows
         if (at := await consumer.position(tp)) > position:
             moved_s, position = time.monotonic(), at
         elif time.monotonic() - moved_s > _IDLE_S:
@@ -245,9 +263,18 @@ async def _log(
     consumer.pause(tp)
 
 
+def _rows_of(table: Table, record: Any) -> int:  # noqa: ANN401 - aiokafka is untyped
+    if table.rows_a_record == 1:
+        return 1
+    try:
+        return len(table.rows(table.decode(record.value or b"")))
+    except UNREADABLE:
+        return 1
+
+
 def _count_tables(client: Client, report: Report) -> None:
     for table in ALL:
-        key = "_topic, _partition, _offset" if table is REJECTS else "_partition, _offset"
+        key = ", ".join(table.key)
         rows, distinct = client.execute(f"SELECT count(), uniqExact({key}) FROM {table.name}")[0]  # noqa: S608 - names of tables.py only
         report.tables[table.name] = {"rows": rows, "distinct": distinct}
         if rows != distinct:

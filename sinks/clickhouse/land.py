@@ -168,13 +168,14 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         """Open a lane for each partition."""
         self._joined = True
         for tp in sorted(assigned):
+            a_record = BY_TOPIC[tp.topic].rows_a_record
             lane = self._lanes[tp] = Lane(
                 tp.topic,
                 tp.partition,
                 GroupLedger(self._consumer, tp),
                 self._writer,
                 partial(asyncio.get_running_loop().run_in_executor, self._threads),
-                max_rows=self._settings.land_max_rows,
+                max_rows=max(1, self._settings.land_max_rows // a_record),
                 max_delay_s=self._settings.land_max_delay_ms / 1000,
             )
             self._tasks[tp] = asyncio.create_task(

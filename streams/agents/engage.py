@@ -10,6 +10,7 @@ from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.topics import DECISIONS, PROFILES, REJECTED, TAGS, TOUCHES
 from schemas.touches import TagChange, encode
 from streams.agents.ports import Batch, Lane, Record
+from streams.core import feed
 from streams.core.backfill import is_rebuilt, restore
 from streams.core.engine import Engine
 from streams.core.origins import moved
@@ -141,8 +142,9 @@ class Engage:
         for key, effect in effects:
             for touch in effect.touches:
                 lane.emit_at_once(TOUCHES.name, key, encode(touch), partition=partition)
-            for change in effect.tag_changes:
-                lane.emit(TAGS.name, key, encode(change), partition=partition)
+            if effect.tag_changes:
+                for record in feed.records(key.decode(), effect.tag_changes):
+                    lane.emit(TAGS.name, key, encode(record), partition=partition)
             for decision in effect.decisions:
                 decision.rulebook = self._version
                 lane.emit(DECISIONS.name, key, encode(decision), partition=partition)

@@ -98,7 +98,7 @@ class Engine:
         late = at_ms < state.latest_ms - LATE_MS or "late" in event.marks
         state.latest_ms = clock_ms = max(state.latest_ms, at_ms)
         if state.expiry_ms and state.expiry_ms <= clock_ms:
-            self._expire(state, event.user, clock_ms, effects)
+            self._expire(state, clock_ms, effects)
         if event.identities:
             state.identities.update(event.identities)
         name = event.event
@@ -116,7 +116,7 @@ class Engine:
         effects = Effects()
         state.latest_ms = max(state.latest_ms, now_ms)
         if state.expiry_ms and state.expiry_ms <= now_ms:
-            self._expire(state, user, state.latest_ms, effects)
+            self._expire(state, state.latest_ms, effects)
         if self._hears_tags and effects.tag_changes:
             self._rules.changed(state, user, effects.tag_changes, now_ms, effects)
         self._rules.fire(state, user, now_ms, effects)
@@ -135,7 +135,7 @@ class Engine:
         effects = Effects()
         state.latest_ms = max(state.latest_ms, event_time_ms(event))
         if state.expiry_ms and state.expiry_ms <= state.latest_ms:
-            self._expire(state, event.user, state.latest_ms, effects)
+            self._expire(state, state.latest_ms, effects)
         live = self._tags[tag]
         if isinstance(live, LiveTag):
             effects.tag_changes += replaced(live, self._exprs, state, event, cell)
@@ -171,7 +171,7 @@ class Engine:
     def _read_tag(self, state: State, tag: str, at_ms: int) -> object:
         return self.read_tag(state, tag, at_ms)
 
-    def _expire(self, state: State, user: str, now_ms: int, effects: Effects) -> None:
+    def _expire(self, state: State, now_ms: int, effects: Effects) -> None:
         next_ms, first = 0, len(effects.tag_changes)
         cells = state.tags
         for tag in self._timed:
@@ -180,16 +180,16 @@ class Engine:
                 continue
             expiry_ms = tag.kind.expiry_ms(cell)
             if expiry_ms and expiry_ms <= now_ms:
-                effects.tag_changes += tag.expire(state, user, now_ms)
+                effects.tag_changes += tag.expire(state, now_ms)
                 expiry_ms = tag.kind.expiry_ms(cell)
             if expiry_ms and (not next_ms or expiry_ms < next_ms):
                 next_ms = expiry_ms
         state.expiry_ms = next_ms
         if changes := effects.tag_changes[first:]:
-            effects.tag_changes += self._follow(state, user, now_ms, changes)
+            effects.tag_changes += self._follow(state, now_ms, changes)
 
     def _follow(
-        self, state: State, user: str, now_ms: int, changes: Sequence[TagChange]
+        self, state: State, now_ms: int, changes: Sequence[TagChange]
     ) -> Iterator[TagChange]:
         """Make the exprs anew that read what time has moved."""
         moved, time_ms = {one.tag for one in changes}, max(one.time_ms for one in changes)
@@ -198,7 +198,7 @@ class Engine:
                 before, after = expr.move(state, now_ms)
                 if before != after:
                     moved.add(expr.id)
-                    yield by_time(user, expr, before, after, time_ms)
+                    yield by_time(expr, before, after, time_ms)
 
     def _moved(self, arms: tuple[Arm, ...]) -> tuple[LiveExpr, ...]:
         """Return the exprs that these arms may move, each after those that it reads."""

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Iterator
 from schemas.events import Event
 from schemas.touches import TagChange
 from streams.core.cells import Cell
-from streams.core.ids import make_id
 from streams.core.kinds import Value
 from streams.core.state import State
 from streams.core.tags import LiveExpr, LiveTag
@@ -55,8 +54,6 @@ def _written(live: LiveTag, state: State) -> Value:
 
 def _changed(event: Event, tag: str, before: Value, after: Value) -> TagChange:
     return TagChange(
-        change_id=make_id(event.user, tag, event.message_id),
-        user=event.user,
         tag=tag,
         before=before,
         after=after,

@@ -229,8 +229,7 @@ class _Story:
         read = self._engine.read_tag
         changes = [
             TagChange(
-                change_id="", user=self._user, tag=tag, before=read(self._state, tag, at_ms),
-                after=value, time_ms=at_ms,
+                tag=tag, before=read(self._state, tag, at_ms), after=value, time_ms=at_ms,
             )
             for tag, value in happening.given.items()
         ]  # fmt: skip

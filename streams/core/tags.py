@@ -6,7 +6,6 @@ condition goes on from what is held.
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 from typing import ClassVar
 
 from schemas.errors import ConfigInvalid
@@ -29,7 +28,7 @@ class LiveTag:
     def __init__(self, tag: EventTag) -> None:
         self.id, self.kind = tag.id, make_kind(tag)
         self.number, self.code = number_of(tag.id), self.kind.code
-        self.hex, self.group, self.index = self.number.hex(), Group([self.number]), 0
+        self.group, self.index = Group([self.number]), 0
         # Time alone does not move a lasting kind; of the others this bounds when.
         self.lasting = isinstance(self.kind, Lasting)
         self.bound_ms: Bound | None = None if self.lasting else _bound(self.kind)
@@ -55,7 +54,7 @@ class LiveTag:
         cell = self.cell(state)
         return self.kind.empty if cell is None else self.kind.read(cell, at_ms)
 
-    def expire(self, state: State, user: str, now_ms: int) -> Iterator[TagChange]:
+    def expire(self, state: State, now_ms: int) -> Iterator[TagChange]:
         """Let time pass over the tag; yield each change of what is shown."""
         cell = self.cell(state)
         while cell is not None:
@@ -63,7 +62,7 @@ class LiveTag:
             if before == after:
                 return
             state.tags.write(self.group)
-            yield by_time(user, self, before, after, time_ms)
+            yield by_time(self, before, after, time_ms)
 
 
 class LiveExpr:
@@ -74,7 +73,7 @@ class LiveExpr:
     def __init__(self, tag: ExprTag) -> None:
         self.id, self._make = tag.id, make_expr(tag)
         self.number = number_of(tag.id)
-        self.hex, self.group, self.index = self.number.hex(), Group([self.number]), 0
+        self.group, self.index = Group([self.number]), 0
         self.reads = frozenset(ref.path[0] for ref in expr_refs(tag, ()))
         self._inputs: dict[str, LiveTag | LiveExpr] = {}
         self.of_now = False
@@ -157,14 +156,9 @@ def _moved_by(tag: LiveTag | LiveExpr, events: dict[str, set[str]]) -> tuple[str
     return tuple(sorted(events.get(tag.id, ())))
 
 
-def by_time(
-    user: str, tag: LiveTag | LiveExpr, before: Value, after: Value, time_ms: int
-) -> TagChange:
+def by_time(tag: LiveTag | LiveExpr, before: Value, after: Value, time_ms: int) -> TagChange:
     """Return the record of a value that time alone moved."""
-    return TagChange(
-        change_id=_cause(user, f"@{time_ms}") + tag.hex,
-        user=user, tag=tag.id, before=before, after=after, time_ms=time_ms,
-    )  # fmt: skip
+    return TagChange(tag=tag.id, before=before, after=after, time_ms=time_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +195,7 @@ class Plan:
         ``clock_ms`` is the user's time, ``now_ms`` the lane's, never before it.
         The hot path: a step is unpacked once, and nothing is called that can be avoided.
         """
-        cells, moved, cause, opened = state.tags, list[str](), "", None
+        cells, moved, opened = state.tags, list[str](), None
         for where, take, group, index, tag, code, fold, bound, span_ms, of_now, told in self._steps:
             if where is not None and not where(event):
                 continue
@@ -224,11 +218,10 @@ class Plan:
                 moved.append(tag.id)
                 if not told:
                     continue
-                cause = cause or _cause(event.user, event.message_id)
                 changes.append(
                     TagChange(
-                        change_id=cause + tag.hex, user=event.user, tag=tag.id, before=before,
-                        after=after, time_ms=at_ms, message_id=event.message_id,
+                        tag=tag.id, before=before, after=after, time_ms=at_ms,
+                        message_id=event.message_id,
                     )
                 )  # fmt: skip
         if self._exprs and moved:
@@ -250,16 +243,10 @@ class Plan:
             as_of_ms = now_ms if expr.of_now else state.latest_ms
             before, after = expr.move(state, as_of_ms, touched=True)
             if before != after:
-                cause = _cause(event.user, event.message_id)
                 changes.append(
                     TagChange(
-                        change_id=cause + expr.hex, user=event.user, tag=expr.id, before=before,
-                        after=after, time_ms=at_ms, message_id=event.message_id,
+                        tag=expr.id, before=before, after=after, time_ms=at_ms,
+                        message_id=event.message_id,
                     )
                 )  # fmt: skip
                 moved.add(expr.id)
-
-
-def _cause(user: str, cause: str) -> str:
-    """Return 96 bits of what moved tags: with the 32 of a tag they are the id of its change."""
-    return blake2b(f"{user}\x1f{cause}".encode(), digest_size=12).hexdigest()

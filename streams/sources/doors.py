@@ -92,15 +92,22 @@ _decode_ids = msgspec.json.Decoder(_Ids).decode
 
 
 def item_key(item: bytes) -> bytes:
-    """Return the strongest identifier in an item, else a hash of it: a retry has the same key."""
+    """Return the strongest identifier in an item, else a hash of it: a retry has the same key.
+
+    Mostly it is spelled as the canonical user will be, so that an item lies in the partition of
+    its event: a transaction of ingest then writes to one partition instead of all.
+    """
     try:
         ids = _decode_ids(item)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _digest(item)
-    for raw in (ids.userId, ids.login_id, ids.distinct_id, ids.anonymousId, ids.anonymous_id):
+    for kind, raw in (
+        ("user_id", ids.userId), ("user_id", ids.login_id), ("anonymous_id", ids.distinct_id),
+        ("anonymous_id", ids.anonymousId), ("anonymous_id", ids.anonymous_id),
+    ):  # fmt: skip
         found = text(bytes(raw))
         if found:
-            key = found.encode()
+            key = f"{kind}:{found}".encode()
             return key if len(key) <= _MAX_KEY_BYTES else key[:128] + b"#" + _digest(key)
     return _digest(item)
 

@@ -55,7 +55,7 @@ def read(
     fields = fields_of(message)
     if isinstance(fields, Reject):
         return Pushed(reject(fields, envelope, message))
-    key = f"{appid}:{fields.get('FromUserName', '')}".encode()[:_MAX_KEY_BYTES]
+    key = f"openid:{appid}:{fields.get('FromUserName', '')}".encode()[:_MAX_KEY_BYTES]
     is_json = message.lstrip()[:1] == b"{"
     return Pushed(accept(message, envelope, key), fields, is_json, aes_key)
 

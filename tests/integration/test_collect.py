@@ -63,7 +63,7 @@ def tap(broker: str) -> Iterator[Tap]:
 
 
 def of(raw: list[Stored], user: str) -> list[Stored]:
-    return [record for record in raw if record.key == user.encode()]
+    return [record for record in raw if record.key.partition(b":")[2] == user.encode()]
 
 
 def track(user: str, **more: str) -> bytes:

@@ -146,6 +146,12 @@ def test_the_audit_sees_a_missing_a_double_and_a_foreign_row(landing: Bench) -> 
     )
     # The view counted all three: the first landing, the copy, and never the deletion.
     assert _checks(landing) == {"missing", "aggregate"}
+    landing.ask(
+        "ALTER TABLE tag_changes DELETE WHERE tag = 'view_1h' AND _partition = 0 AND _offset ="
+        " (SELECT _offset FROM tag_changes WHERE _partition = 0 GROUP BY _offset"
+        " HAVING count() > 1 ORDER BY _offset LIMIT 1) SETTINGS mutations_sync = 2"
+    )
+    assert ("tags", 1) in _missing(landing)
     before = landing.landed()
     lander = landing.lander()
     landing.produce(mixed(10, 70_000))
@@ -162,6 +168,11 @@ def test_the_audit_sees_a_missing_a_double_and_a_foreign_row(landing: Bench) -> 
         " + 200 AS _offset) FROM events WHERE _partition = 0 LIMIT 1"
     )
     assert _checks(landing) >= {"missing"}
+
+
+def _missing(landing: Bench) -> set[tuple[str, int]]:
+    findings = audit(landing.settings, settled=True)["findings"]
+    return {(one["topic"], one["count"]) for one in findings if one["check"] == "missing"}
 
 
 def _checks(landing: Bench) -> set[str]:

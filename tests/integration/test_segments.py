@@ -101,14 +101,16 @@ def story(chance: random.Random, user: str) -> Iterator[Event]:
         )  # fmt: skip
 
 
-def insert(client: Client, changes: list[TagChange], chosen: list[int] | None = None) -> None:
+def insert(
+    client: Client, changes: list[tuple[str, TagChange]], chosen: list[int] | None = None
+) -> None:
     rows = [
-        (one.change_id, one.user, one.tag, json.dumps(one.before, ensure_ascii=False),
+        (user, one.tag, json.dumps(one.before, ensure_ascii=False),
          json.dumps(one.after, ensure_ascii=False), one.time_ms, one.message_id, 0, offset,
          START_MS + offset)
-        for offset, one in ((i, changes[i]) for i in chosen or range(len(changes)))
+        for offset, (user, one) in ((i, changes[i]) for i in chosen or range(len(changes)))
     ]  # fmt: skip
-    columns = "change_id, user, tag, before, after, time, message_id, _partition, _offset"
+    columns = "user, tag, before, after, time, message_id, _partition, _offset"
     client.execute(f"INSERT INTO tag_changes ({columns}, _logged_at) VALUES", rows)
 
 
@@ -118,8 +120,8 @@ def test_what_is_inserted_twice_or_out_of_order_leaves_the_latest_of_each_tag(
 ) -> None:
     steps = [("views", 1), ("cat", "tea"), ("views", 2), ("cat", None), ("views", 3)]
     changes = [
-        TagChange(change_id=f"c{i}", user="user_id:u", tag=tag, before=None, after=after,
-                  time_ms=START_MS - i, message_id=f"m{i}")
+        ("user_id:u", TagChange(tag=tag, before=None, after=after, time_ms=START_MS - i,
+                                message_id=f"m{i}"))
         for i, (tag, after) in enumerate(steps)
     ]  # fmt: skip
     for chosen in ([4, 1], [0, 3], [2, 4], [1, 0, 2, 3, 4]):
@@ -139,12 +141,12 @@ def test_clickhouse_and_the_engine_agree_on_who_is_in_for_every_shape_of_a_condi
     rulebook: Rulebook, settings: Settings, clickhouse: Client
 ) -> None:
     engine, chance = Engine(rulebook), random.Random(5)
-    changes: list[TagChange] = []
+    changes: list[tuple[str, TagChange]] = []
     live: dict[str, set[str]] = {tag.id: set() for tag in rulebook.tags}
     for number in range(250):
         user, state = f"user_id:u{number}", engine.load(None)
         for event in story(chance, user):
-            changes += engine.on_event(state, event).tag_changes
+            changes += [(user, one) for one in engine.on_event(state, event).tag_changes]
         for tag, value in engine.read_tags(state, state.latest_ms).items():
             live[tag] |= {user} if value is True else set()
     insert(clickhouse, changes)

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from schemas.settings import Settings
-from schemas.touches import TagChange, encode
+from schemas.touches import TagChanges, encode
 from sinks.clickhouse.aggregates import aggregates, difference, rebuild
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
@@ -18,9 +18,7 @@ pytestmark = pytest.mark.integration
 
 
 def change(user: str, value: Any) -> bytes:  # noqa: ANN401 - any JSON
-    return encode(TagChange(
-        change_id=f"{user}{value}", user=user, tag="n", before=None, after=value, time_ms=NOON_MS
-    ))  # fmt: skip
+    return encode(TagChanges(user=user, changes=[("n", None, value)], time_ms=NOON_MS))
 
 
 def land(settings: Settings, records: list[Logged]) -> None:

@@ -15,7 +15,7 @@ MESSAGES = st.one_of(
 )
 CHANGE = st.builds(
     TagChange,
-    change_id=st.just("c"), user=st.just("u"), tag=st.sampled_from(TAGS), before=st.none(),
+    tag=st.sampled_from(TAGS), before=st.none(),
     after=st.just(1), time_ms=st.integers(0, 2**45), message_id=MESSAGES,
 )  # fmt: skip
 

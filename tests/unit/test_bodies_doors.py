@@ -105,10 +105,10 @@ def test_broken_gzip_is_a_value(broken: bytes) -> None:
 
 
 def test_the_key_is_the_strongest_identifier() -> None:
-    assert item_key(b'{"anonymousId":"a","userId":"u"}') == b"u"
-    assert item_key(b'{"anonymousId":"a","userId":null}') == b"a"
-    assert item_key(b'{"distinct_id":"d","login_id":"l"}') == b"l"
-    assert item_key(b'{"userId":42}') == item_key(b'{"userId":"42"}') == b"42"
+    assert item_key(b'{"anonymousId":"a","userId":"u"}') == b"user_id:u"
+    assert item_key(b'{"anonymousId":"a","userId":null}') == b"anonymous_id:a"
+    assert item_key(b'{"distinct_id":"d","login_id":"l"}') == b"user_id:l"
+    assert item_key(b'{"userId":42}') == item_key(b'{"userId":"42"}') == b"user_id:42"
     assert item_key('{"userId":"中"}'.encode()) == item_key(b'{"userId":"\\u4e2d"}')
 
 

@@ -50,7 +50,7 @@ def test_counts_sums_and_flags_of_nothing_read_nought_and_picks_are_missing() ->
     }  # fmt: skip
 
 
-def test_a_change_tells_before_after_and_the_event_and_has_the_same_id_again() -> None:
+def test_a_change_tells_before_after_and_the_event() -> None:
     views = [event("product_viewed", 0, sku="a"), event("product_viewed", 1, sku="a")]
     runs = [feed(ENGINE, ENGINE.load(None), views).tag_changes for _ in range(2)]
     assert runs[0] == runs[1]
@@ -61,7 +61,6 @@ def test_a_change_tells_before_after_and_the_event_and_has_the_same_id_again() -
         ("last_sku", None, "a", first), ("first_sku", None, "a", first),
         ("views", 1, 2, second), ("view_1h", 1, 2, second),
     ]  # fmt: skip
-    assert len({c.change_id for c in runs[0]}) == len(runs[0])
 
 
 def test_an_older_event_that_comes_late_moves_first_but_not_last() -> None:

@@ -6,7 +6,7 @@ from clickhouse_driver import errors as ch
 
 from schemas.errors import ConfigInvalid, SinkUnavailable
 from schemas.events import Event, encode_event
-from schemas.touches import TagChange, encode
+from schemas.touches import TagChanges, encode
 from sinks.clickhouse.client import RowsRefused, as_ours, connect, database_of
 from sinks.clickhouse.migrate import statements
 from sinks.clickhouse.plan import from_metadata, plan_of, to_metadata
@@ -59,10 +59,31 @@ def test_an_absent_identifier_is_an_empty_text_and_an_absent_time_is_null() -> N
 
 
 def test_a_tag_without_a_value_is_json_null() -> None:
-    change = TagChange(change_id="c", user="u", tag="t", before=None, after={"v": 1}, time_ms=1)
+    change = TagChanges(user="u", changes=[("t", None, {"v": 1})], time_ms=1)
     (part,) = _parts(Logged(1, encode(change)), topic="tags")
     assert _column(part, "before") == [b"null"]
     assert _column(part, "after") == [b'{"v":1}']
+
+
+def _moved(*tags: str) -> bytes:
+    return encode(TagChanges(user="u", changes=[(tag, 1, 2) for tag in tags], time_ms=1))
+
+
+def test_each_tag_that_an_event_moved_is_a_row_at_the_records_place() -> None:
+    (part,) = _parts(Logged(1, _moved("a", "b")), Logged(4, _moved("a")), topic="tags")
+    assert _column(part, "tag") == ["a", "b", "a"]
+    assert _column(part, "_offset") == [1, 1, 4]
+    assert _column(part, "_logged_at") == [MARCH_MS] * 3
+    assert len(part) == 3
+
+
+@pytest.mark.parametrize("value", [_moved(), _moved("a", "a"), _moved("a").replace(b"1", b"1e999")])
+def test_a_record_of_tags_is_wholly_rows_or_wholly_a_reject(value: bytes) -> None:
+    rows, rejects = _parts(Logged(1, _moved("a", "b")), Logged(2, value), topic="tags")
+    assert _column(rows, "_offset") == [1, 1]
+    assert _column(rejects, "_offset") == [2]
+    assert _column(rejects, "_topic") == ["tags"]
+    assert _column(rejects, "body") == [value]
 
 
 @pytest.mark.parametrize(

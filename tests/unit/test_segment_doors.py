@@ -105,7 +105,7 @@ def test_rudderstack_s_headers_fill_what_the_body_leaves_out() -> None:
     sender = Sender(BASIC, anonymous_id="a1", sent_at="2026-01-02T03:04:05.678Z")
     record = call("track", b'{"event":"e"}', sender)
     assert json.loads(record.value) == {"type": "track", "anonymousId": "a1", "event": "e"}
-    assert record.key == b"a1"
+    assert record.key == b"anonymous_id:a1"
     envelope = from_headers(record.headers)
     assert envelope is not None
     assert envelope.sent_at_ms == 1_767_323_045_678

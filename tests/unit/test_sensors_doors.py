@@ -65,7 +65,7 @@ def test_every_form_that_an_sdk_sends_gives_the_exact_items(body: str | bytes) -
         b'{"distinct_id":"d1","event":"~~>>??"}',
         b'{"distinct_id":"d2"}',
     ]
-    assert [record.key for record in records] == [b"d1", b"d2"]
+    assert [record.key for record in records] == [b"anonymous_id:d1", b"anonymous_id:d2"]
     envelope = from_headers(records[1].headers)
     assert envelope is not None
     assert (envelope.door, envelope.source, envelope.account, envelope.item) == (

@@ -7,7 +7,7 @@ from schemas import topics
 from schemas.events import Event
 from schemas.raw import Envelope
 from schemas.rejects import Reject, encode_rejected, rejected
-from schemas.touches import Decision, Receipt, TagChange, Touch, encode
+from schemas.touches import Decision, Receipt, TagChanges, Touch, encode
 from streams.runtime.tail.follow import Follower, Wanted, headline
 
 NOW_MS = time.time_ns() // 1_000_000
@@ -25,8 +25,7 @@ def story(user: str, event: str, number: int) -> list[tuple[str, bytes]]:
         door="segment", account="shop", timestamp_ms=NOW_MS, received_at_ms=NOW_MS,
         identities={"user_id": user, "openid": f"wx1:{user}"},
     )  # fmt: skip
-    change = TagChange(change_id="c", user=canonical, tag="t", before=0, after=1, time_ms=NOW_MS,
-                       message_id=message)  # fmt: skip
+    change = TagChanges(user=canonical, changes=[("t", 0, 1)], time_ms=NOW_MS, message_id=message)
     decision = Decision(decision_id="d", outcome="sent", reason="passed", trigger_kind="event",
                         trigger=message, touch_id=touch, **common)  # fmt: skip
     sent = Touch(touch_id=touch, via=["log"], template="x", **common)

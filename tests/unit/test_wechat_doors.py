@@ -73,7 +73,7 @@ def test_the_url_check_echoes_only_to_wechat() -> None:
 def test_a_plain_message_is_stored_as_it_came() -> None:
     record = take(PLAIN, XML.encode())
     assert (record.topic, record.value) == ("events.raw", XML.encode())
-    assert record.key == f"{APPID}:oABC".encode()
+    assert record.key == f"openid:{APPID}:oABC".encode()
     envelope = from_headers(record.headers)
     assert envelope is not None
     assert (envelope.door, envelope.source, envelope.account) == (
@@ -88,12 +88,12 @@ def test_a_sealed_message_is_opened_with_each_key_of_a_rotation(key: str) -> Non
     query, body = sealed(key=key)
     record = take(query, body)
     assert (record.topic, record.value) == ("events.raw", XML.encode())
-    assert record.key == f"{APPID}:oABC".encode()
+    assert record.key == f"openid:{APPID}:oABC".encode()
 
 
 def test_json_is_taken_like_xml() -> None:
     record = take(PLAIN, b' {"FromUserName":"oJ","CreateTime":1}')
-    assert (record.topic, record.key) == ("events.raw", f"{APPID}:oJ".encode())
+    assert (record.topic, record.key) == ("events.raw", f"openid:{APPID}:oJ".encode())
     query, body = sealed('{"FromUserName":"oJ"}')
     encrypted = body.decode().split("CDATA[")[1].split("]]>")[0]
     assert take(query, f'{{"Encrypt":"{encrypted}"}}'.encode()).value == b'{"FromUserName":"oJ"}'
@@ -165,7 +165,7 @@ def test_random_blocks_never_pass_for_a_message() -> None:
 
 def test_deep_xml_is_read_flat() -> None:
     deep = b"<a>" * 9000 + b"</a>" * 9000
-    assert take(PLAIN, b"<xml>" + deep + b"</xml>").key == f"{APPID}:".encode()
+    assert take(PLAIN, b"<xml>" + deep + b"</xml>").key == f"openid:{APPID}:".encode()
 
 
 def test_a_wrong_aes_key_is_named_at_the_start() -> None:

@@ -14,18 +14,18 @@ from schemas.topics import DECISIONS, EVENTS, RECEIPTS, REJECTED, TAGS, TOUCHES
 from schemas.touches import (
     Decision,
     Receipt,
-    TagChange,
+    TagChanges,
     Touch,
     decode_decision,
     decode_receipt,
-    decode_tag_change,
+    decode_tag_changes,
     decode_touch,
 )
 
 DECODERS: Final[dict[str, Callable[[bytes], Any]]] = {
     EVENTS.name: decode_event,
     REJECTED.name: decode_rejected,
-    TAGS.name: decode_tag_change,
+    TAGS.name: decode_tag_changes,
     DECISIONS.name: decode_decision,
     TOUCHES.name: decode_touch,
     RECEIPTS.name: decode_receipt,
@@ -64,13 +64,13 @@ class Follower:
             record = DECODERS[topic](value)
         except msgspec.MsgspecError:
             return []
-        line = {"topic": topic, "logged_at_ms": logged_ms, **_told(record)}
+        lines = [{"topic": topic, "logged_at_ms": logged_ms, **one} for one in _told(record)]
         if self._is_wanted(record):
             held = self._held.pop(record.touch_id, []) if isinstance(record, Decision) else []
-            return [line, *held]
+            return lines + held
         if isinstance(record, Touch) and record.user in self._users:
             # It goes out ahead of the transaction of its decision, which tells whose it is.
-            self._held.setdefault(_stem(record.touch_id), []).append(line)
+            self._held.setdefault(_stem(record.touch_id), []).extend(lines)
             while len(self._held) > _REMEMBERED:
                 del self._held[next(iter(self._held))]
         return []
@@ -87,9 +87,9 @@ class Follower:
             return False
         return not wanted.event or self._follows(record)
 
-    def _follows(self, record: TagChange | Decision | Touch | Receipt) -> bool:
+    def _follows(self, record: TagChanges | Decision | Touch | Receipt) -> bool:
         """Tell whether a record comes of an event that was shown."""
-        if isinstance(record, TagChange):
+        if isinstance(record, TagChanges):
             return record.message_id in self._messages
         if isinstance(record, Decision):
             if record.trigger not in self._messages:
@@ -147,13 +147,17 @@ def _reject_matches(record: Rejected, wanted: Wanted) -> bool:
     )
 
 
-def _told(record: Any) -> dict[str, Any]:  # noqa: ANN401 - one of six contracts
+def _told(record: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - one of six contracts
+    """Return what a record says: of tags a line for each that moved, of all else one."""
+    told: dict[str, Any] = msgspec.to_builtins(record)
     if isinstance(record, Rejected):
-        told: dict[str, Any] = msgspec.to_builtins(record)
         told["body"] = record.body[:_BODY_SHOWN].decode("utf-8", "backslashreplace")
-        return told
-    plain: dict[str, Any] = msgspec.to_builtins(record)
-    return plain
+    if isinstance(record, TagChanges):
+        changes = told.pop("changes")
+        return [
+            told | {"tag": tag, "before": before, "after": after} for tag, before, after in changes
+        ]
+    return [told]
 
 
 def headline(line: dict[str, Any]) -> tuple[str, str, str]:
