@@ -9,12 +9,13 @@ import gc
 import random
 import tempfile
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
 from statistics import fmean
 from time import process_time
 from typing import Any, Final
+from uuid import UUID
 
 import msgspec
 import yaml
@@ -23,6 +24,7 @@ from benchmarks import report
 from schemas.events import Event, decode_event, encode_event
 from streams.core.cells import number_of
 from streams.core.engine import Engine
+from streams.core.origins import moved
 from streams.core.rulebook import load_rulebook
 from streams.core.state import State
 
@@ -77,6 +79,7 @@ def run(*, users: int, rounds: int, tell: Callable[[str], None]) -> dict[str, An
             runs[f"packed {size}"].append(took)
             if number == 1:
                 more[f"state {size}"] = sizes(one, size, states)
+                more[f"state {size} with origins"] = spread(with_origins(one, events))
             if size != min(engines):
                 runs[f"view {size}"].append(again(one, states, views))
         for size, one in moved.items():
@@ -187,6 +190,22 @@ def pack_each(running: Engine, events: Sequence[bytes]) -> tuple[float, dict[str
     return clock.us(), states
 
 
+def with_origins(running: Engine, events: Sequence[bytes]) -> list[int]:
+    """Return the sizes of states as a worker keeps them by default: since when, by which event.
+
+    Message ids are UUIDs, the longest that SDKs send; the setting ``worker_origins`` saves them.
+    """
+    rng, states = random.Random(2), dict[str, State]()
+    for batch in _batches(events):
+        for event in batch:
+            event.message_id = str(UUID(int=rng.getrandbits(128)))
+            state = states.setdefault(event.user, running.load(None))
+            changes = running.on_event(state, event).tag_changes
+            if changes:
+                state.origins = moved(state.origins, changes)
+    return [len(running.dump(state)) for state in states.values()]
+
+
 def again(running: Engine, states: dict[str, bytes], events: Sequence[bytes]) -> float:
     """Return us an event of users that have all their tags, and one event more."""
     late_ms = _T0_MS + (DAYS + 1) * _DAY_MS
@@ -237,17 +256,22 @@ class _Clock:
 
 def sizes(running: Engine, size: int, states: dict[str, bytes]) -> dict[str, Any]:
     """Return the sizes of packed states, and what a cell of each kind takes in the mean."""
-    order = sorted(map(len, states.values()))
     kinds = {number_of(one["id"]): one["kind"] for one in books()[size]}
     held, count = Counter[str](), Counter[str]()
     for packed in states.values():
         for number, cell in running.load(packed).tags.items():
             held[kinds[number]] += len(msgspec.msgpack.encode(cell))
             count[kinds[number]] += 1
+    by_kind = {kind: round(held[kind] / count[kind], 1) for kind in sorted(held)}
+    return spread(map(len, states.values())) | {"mean_bytes_by_kind": by_kind}
+
+
+def spread(found: Iterable[int]) -> dict[str, Any]:
+    """Return median, 99th percentile and maximum of sizes."""
+    order = sorted(found)
     return {
         "median": order[len(order) // 2], "unit": "bytes", "runs": [order[len(order) // 2]],
         "p99": order[len(order) * 99 // 100], "max": order[-1],
-        "mean_bytes_by_kind": {kind: round(held[kind] / count[kind], 1) for kind in sorted(held)},
     }  # fmt: skip
 
 

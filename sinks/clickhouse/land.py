@@ -232,7 +232,9 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             for lane in self._lanes.values():
                 lane.hurry()
         full = {
-            tp for tp, lane in self._lanes.items() if lane.full or (tight and lane.buffered_bytes)
+            tp
+            for tp, lane in self._lanes.items()
+            if lane.full or (tight and lane.buffered_bytes and not lane.owes)
         }
         mine = self._consumer.assignment() & self._lanes.keys()
         self._consumer.pause(*((full - self._paused) & mine))

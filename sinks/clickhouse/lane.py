@@ -90,6 +90,12 @@ class Lane:
         self._expected = 0
         self._busy = False
         self._leaving = False
+        self._planned_to: int | None = None
+
+    @property
+    def owes(self) -> bool:
+        """Whether a predecessor's plan is open whose range has not all been fed: do not pause."""
+        return self._planned_to is not None and self._expected <= self._planned_to
 
     @property
     def idle(self) -> bool:
@@ -99,6 +105,8 @@ class Lane:
     @property
     def full(self) -> bool:
         """Whether another block is waiting already, so that the partition can pause."""
+        if self.owes:
+            return False
         return self._buffered >= self._max_rows or self.buffered_bytes >= MAX_BLOCK_BYTES
 
     def feed(self, records: Sequence[Record], *, to_come: int = 0) -> None:
@@ -130,13 +138,14 @@ class Lane:
     async def run(self) -> None:
         """Write blocks until told to leave; the open plan of a predecessor comes first."""
         plan = await self._ledger.open_plan()
+        self._planned_to = plan.last if plan else None
         while True:
             records = await self._take(plan)
             if not records:
                 return
             self._busy = True
             await self._land(records, plan)
-            self._busy, plan = False, None
+            self._busy, plan, self._planned_to = False, None, None
             self.rows += len(records)
 
     async def _take(self, plan: Plan | None) -> list[Record]:
@@ -147,7 +156,7 @@ class Lane:
                     return records
                 # The log no longer holds any of the planned range (retention).
                 log.error("land.plan_lost", **self._who(), last=plan.last if plan else None)
-                plan = None
+                plan = self._planned_to = None
                 continue
             self._fed.clear()
             left_s = self._oldest_s + self._patience_s() - time.monotonic()

@@ -66,6 +66,20 @@ def test_a_planned_range_is_cut_to_its_last_offset_and_the_rest_stays(
     assert left == rest
 
 
+@given(st.integers(MAX_ROWS, 3 * MAX_ROWS))
+def test_a_lane_takes_a_predecessors_block_that_is_larger_than_its_own(last: int) -> None:
+    """As after a restart with a smaller ``land_max_rows``: paused, it would wait for ever."""
+    lane = _lane()
+    lane._planned_to = last
+    for offset in range(last + 1):
+        assert lane.owes
+        assert not lane.full
+        lane.feed([Logged(offset, b"x")])
+    assert not lane.owes
+    assert lane.full
+    assert len(lane._cut(Plan(last=last, n=1, sha256="", at_ms=0))) == last + 1
+
+
 @given(st.integers(1, MAX_ROWS - 1), st.integers(0, 2 * MAX_ROWS))
 def test_a_block_waits_longer_only_while_the_log_can_fill_it(fed: int, to_come: int) -> None:
     lane = _lane()
