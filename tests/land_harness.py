@@ -176,10 +176,13 @@ class Bench:
 
     def landed(self) -> int:
         """Return how many records the raw tables hold."""
-        return sum(
-            int(self.ask(f"SELECT uniqExact(_partition, _offset, refused) FROM ({offsets})")[0][0])  # noqa: S608 - our tables
-            for offsets in map(offsets_sql, BY_TOPIC)
-        )
+        # As quick as can be: some tests strike at the moment when this moves.
+        counts = [
+            f"SELECT {'count()' if table.rows_a_record == 1 else 'uniqExact(_partition, _offset)'}"  # noqa: S608 - our tables
+            f" AS n FROM {table.name}"
+            for table in BY_TOPIC.values()
+        ]
+        return int(self.ask(f"SELECT sum(n) FROM ({' UNION ALL '.join(counts)})")[0][0])  # noqa: S608 - as above
 
     def assert_no_fault(self) -> None:
         """Assert what must hold also while landers are at work."""
