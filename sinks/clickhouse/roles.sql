@@ -19,7 +19,7 @@ GRANT dictGet ON {database}.persons TO siyu_analyst;
 
 GRANT SELECT(message_id, type, event, source, door, account, timestamp, received_at, original_timestamp, sent_at, marks, raw_partition, raw_offset, _partition, _offset, _logged_at, channel, amount, sku, category, order_id, user_key, sharer_key, person) ON {database}.events TO siyu_analyst;
 
-GRANT SELECT(change_id, tag, before, after, time, message_id, _partition, _offset, _logged_at, user_key, person) ON {database}.tag_changes TO siyu_analyst;
+GRANT SELECT(tag, before, after, time, message_id, _partition, _offset, _logged_at, user_key, person) ON {database}.tag_changes TO siyu_analyst;
 
 GRANT SELECT(decision_id, rule, rule_version, outcome, reason, time, trigger_kind, trigger, touch_id, variant, value, _partition, _offset, _logged_at, user_key, person) ON {database}.decisions TO siyu_analyst;
 
