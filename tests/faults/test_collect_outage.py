@@ -134,4 +134,4 @@ def everything(kafka: str) -> set[str]:
     tap = Tap(kafka, from_start=True)
     raw, _ = tap.look()
     tap.close()
-    return {record.key.decode() for record in raw}
+    return {record.key.partition(b":")[2].decode() for record in raw}
