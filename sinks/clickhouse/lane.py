@@ -90,12 +90,12 @@ class Lane:
         self._expected = 0
         self._busy = False
         self._leaving = False
-        self._planned_to: int | None = None
+        self._plan: Plan | None = None  # of a predecessor, to be finished first
 
     @property
     def owes(self) -> bool:
         """Whether a predecessor's plan is open whose range has not all been fed: do not pause."""
-        return self._planned_to is not None and self._expected <= self._planned_to
+        return self._plan is not None and self._expected <= self._plan.last
 
     @property
     def idle(self) -> bool:
@@ -137,26 +137,26 @@ class Lane:
 
     async def run(self) -> None:
         """Write blocks until told to leave; the open plan of a predecessor comes first."""
-        plan = await self._ledger.open_plan()
-        self._planned_to = plan.last if plan else None
+        self._plan = await self._ledger.open_plan()
         while True:
-            records = await self._take(plan)
+            records = await self._take()
             if not records:
                 return
             self._busy = True
-            await self._land(records, plan)
-            self._busy, plan, self._planned_to = False, None, None
+            await self._land(records, self._plan)
+            self._busy, self._plan = False, None
             self.rows += len(records)
 
-    async def _take(self, plan: Plan | None) -> list[Record]:
+    async def _take(self) -> list[Record]:
         """Return the next block; with a plan, its range and nothing else. Empty: leave."""
         while not self._leaving:
+            plan = self._plan
             if self._ready(plan):
                 if records := self._cut(plan):
                     return records
                 # The log no longer holds any of the planned range (retention).
                 log.error("land.plan_lost", **self._who(), last=plan.last if plan else None)
-                plan = self._planned_to = None
+                self._plan = None
                 continue
             self._fed.clear()
             left_s = self._oldest_s + self._patience_s() - time.monotonic()

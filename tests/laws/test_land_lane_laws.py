@@ -70,14 +70,14 @@ def test_a_planned_range_is_cut_to_its_last_offset_and_the_rest_stays(
 def test_a_lane_takes_a_predecessors_block_that_is_larger_than_its_own(last: int) -> None:
     """As after a restart with a smaller ``land_max_rows``: paused, it would wait for ever."""
     lane = _lane()
-    lane._planned_to = last
+    plan = lane._plan = Plan(last=last, n=1, sha256="", at_ms=0)
     for offset in range(last + 1):
         assert lane.owes
         assert not lane.full
         lane.feed([Logged(offset, b"x")])
     assert not lane.owes
     assert lane.full
-    assert len(lane._cut(Plan(last=last, n=1, sha256="", at_ms=0))) == last + 1
+    assert len(lane._cut(plan)) == last + 1
 
 
 @given(st.integers(1, MAX_ROWS - 1), st.integers(0, 2 * MAX_ROWS))
