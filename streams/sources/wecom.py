@@ -45,7 +45,7 @@ def read(
     if isinstance(inner, Reject):
         return reject(inner, envelope, message)
     contact = inner.get("ExternalUserID") or inner.get("FromUserName", "")
-    return accept(message, envelope, f"{corpid}:{contact}".encode()[:_MAX_KEY_BYTES])
+    return accept(message, envelope, f"openid:{corpid}:{contact}".encode()[:_MAX_KEY_BYTES])
 
 
 def _signed(account: WeComAccount, query: Mapping[str, str], sealed: str) -> bool:

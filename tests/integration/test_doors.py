@@ -259,7 +259,7 @@ def test_wecom_s_contacts_come_in_sealed_or_not_at_all(edge: Edge, tap: Tap) -> 
     answer = edge.post(f"/wecom/{CORPID}?{query}", body)
     assert (answer.status, answer.body) == (200, b"success")
     [record], _ = tap.look()
-    assert (record.value, record.key) == (xml.encode(), f"{CORPID}:wm1".encode())
+    assert (record.value, record.key) == (xml.encode(), f"openid:{CORPID}:wm1".encode())
     assert (record.envelope.door, record.envelope.source) == ("wecom", "wecom")
     assert edge.post(f"/wecom/{CORPID}?{query}".replace(NONCE, "1"), body).status == 403
     assert edge.post(f"/wecom/wwnobody?{query}", body).status == 404

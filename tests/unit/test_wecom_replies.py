@@ -52,7 +52,7 @@ def event_of(message: bytes) -> Event:
 def test_a_sealed_contact_event_becomes_the_contact_s_event(key: str) -> None:
     record = wecom.read(CORP, COMPANY, *seal(ADDED, CORP, key), ARRIVAL)
     assert not isinstance(record, Refusal)
-    assert record.key == f"{CORP}:wm1".encode()
+    assert record.key == f"openid:{CORP}:wm1".encode()
     event = event_of(record.value)
     assert (event.event, event.user) == ("wecom_contact_added", f"openid:{CORP}:wm1")
     assert event.source == event.door == "wecom"
