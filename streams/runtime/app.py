@@ -55,7 +55,7 @@ def new_worker(settings: Settings) -> FaustWorker:
                 outputs=(EVENTS.name,),
                 # A transaction costs the broker 5 ms of CPU and the worker 2, whatever is in it:
                 # one for each few events took both cores at a tenth of what they can do.
-                commit_every_s=0.05,
+                commit_every_s=0.025,
             ),
             # events -> tags, profiles, decisions, touches
             Agent(

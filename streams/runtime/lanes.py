@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, cast
 
 import faust
-import structlog
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
@@ -15,19 +14,19 @@ from schemas.crash import crash_point
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch
+from streams.runtime.committer import Committer
 from streams.runtime.lane import PartitionLane
-from streams.runtime.metrics import Meter, MeteredLane
+from streams.runtime.metrics import Meter
 from streams.runtime.shelf import Shelf
 from streams.runtime.table import Shard
-from streams.runtime.transport import MicroBatchConsumer
-
-log = structlog.get_logger()
+from streams.runtime.transport import Membership, MicroBatchConsumer
+from streams.runtime.turns import Turns
 
 Process = Callable[[PartitionLane, Batch], None]
 Wake = Callable[[PartitionLane, bytes, int], None]
 TICK_S = 0.05
-# How long an agent may hold the loop at a time: commits of other lanes wait for it at each of
-# their steps. Shorter slices cost more turns of the loop.
+# How long an agent may hold the loop at a time: commits wait for it at each of their steps.
+# Shorter slices cost more turns of the loop.
 SLICE_S: Final = 0.004
 # Timers woken in a slice, at most.
 WAKES_PER_TICK = 500
@@ -56,15 +55,17 @@ class Lanes:
         outputs: Sequence[str],
         commit_every_s: float,
         touches: AIOKafkaProducer,
+        turns: Turns,
         on_failure: Callable[[BaseException], Awaitable[None]],
         gate: Gate | None = None,
     ) -> None:
-        self._gate = gate
+        self._gate, self._turns = gate, turns
         self._app, self._settings, self._touches = app, settings, touches
         self._source, self._outputs = source, outputs
         self._commit_every_s = commit_every_s
         self._on_failure = on_failure
         self._lanes: dict[int, PartitionLane] = {}
+        self._committer: Committer | None = None
         self._generations: dict[int, int] = {}
         self._generation = -1
         self._settled = asyncio.Event()  # set, and replaced, with each assignment
@@ -84,14 +85,14 @@ class Lanes:
     async def assigned(self, partitions: set[TP]) -> None:
         """Open a lane for each partition of this agent's topic that is new here."""
         generation = self._app.consumer_generation_id
-        for tp in partitions:
-            if tp.topic != self._source.name:
-                continue
-            if tp.partition not in self._lanes:
-                lane = self._lanes[tp.partition] = self._new_lane(
-                    tp, await self._shelf.take(tp.partition)
-                )
-                self._openings[tp.partition] = asyncio.create_task(self._open(lane))
+        # Whatever was left open would commit by an id that others may fence by now.
+        await self._close_all()
+        mine = [tp for tp in partitions if tp.topic == self._source.name]
+        committer = self._committer = self._new_committer(generation)
+        for tp in mine:
+            shard = await self._shelf.take(tp.partition)
+            lane = self._lanes[tp.partition] = self._new_lane(tp, shard, committer)
+            self._openings[tp.partition] = asyncio.create_task(self._open(lane))
             self._generations[tp.partition] = generation
         self._shelf.settle()
         self._generation = generation
@@ -100,16 +101,21 @@ class Lanes:
         crash_point("worker.assigned")
 
     async def revoked(self, partitions: set[TP]) -> None:
-        """Commit and close the lanes of partitions that go."""
-        mine = [tp.partition for tp in partitions if tp.topic == self._source.name]
-        if mine:
+        """Commit and close all lanes: with some partitions, the group takes all of them away."""
+        if any(tp.topic == self._source.name for tp in partitions):
             crash_point("worker.revoking")
-        await asyncio.gather(*(self._close(partition) for partition in mine))
+        await self._close_all()
 
     async def close(self) -> None:
         """Commit and close all lanes."""
-        await asyncio.gather(*(self._close(partition) for partition in list(self._lanes)))
+        await self._close_all()
         await self._shelf.close()
+
+    async def _close_all(self) -> None:
+        await asyncio.gather(*(self._close(partition) for partition in list(self._lanes)))
+        committer, self._committer = self._committer, None
+        if committer is not None:
+            await committer.close()
 
     async def _close(self, partition: int) -> None:
         lane = self._lanes.pop(partition, None)
@@ -133,6 +139,7 @@ class Lanes:
         if lane is None or batch.generation != self._generations[batch.partition]:
             return
         await lane.opened.wait()
+        await self._turns.mine()
         if not await self._prepared(lane) or self._lanes.get(batch.partition) is not lane:
             return
         try:
@@ -144,10 +151,10 @@ class Lanes:
         """Process a batch in slices, between which commits and other lanes get their turn."""
         records, at = lane.fresh(batch), 0
         if not records:
-            await lane.processed(batch.next_offset)
+            await self._hand_over(lane, batch)
         while at < len(records):
             if at:
-                await asyncio.sleep(0)
+                await self._turns.mine()
                 if not await self._prepared(lane) or self._lanes.get(batch.partition) is not lane:
                     return
             upto = at + max(1, int(SLICE_S / self._record_s))
@@ -155,8 +162,12 @@ class Lanes:
             began_s = time.thread_time()
             process(lane, piece)
             self._learn(len(piece.records), time.thread_time() - began_s)
-            await lane.processed(piece.next_offset)
+            await self._hand_over(lane, piece)
             at = upto
+
+    async def _hand_over(self, lane: PartitionLane, batch: Batch) -> None:
+        self.meter.batches += 1
+        await lane.processed(batch.next_offset)
 
     def _learn(self, records: int, took_s: float) -> None:
         # In CPU time, or slices would shrink on a busy machine. A few records tell little.
@@ -177,9 +188,11 @@ class Lanes:
         """Wake the keys whose timer is due, also while no input arrives."""
         more = False
         while True:
-            await asyncio.sleep(0 if more else TICK_S)
+            if not more:
+                await asyncio.sleep(TICK_S)
             more = False
             for lane in list(self._lanes.values()):
+                await self._turns.mine()
                 if lane.opened.is_set() and await self._prepared(lane):
                     more |= await self._tick(lane, wake)
 
@@ -196,7 +209,6 @@ class Lanes:
                     break
             if woken:
                 await lane.processed()
-                await asyncio.sleep(0)
         except Exception as failure:  # noqa: BLE001 - a timer's fault must end the worker, not the ticker
             await lane.fail(failure)
         return left
@@ -207,24 +219,30 @@ class Lanes:
         except Exception as failure:  # noqa: BLE001 - reported to whoever runs the worker
             await self._on_failure(failure)
 
-    def _new_lane(self, tp: TP, shard: Shard) -> PartitionLane:
-        async def commit_offset(offset: int) -> None:
-            await cast("MicroBatchConsumer", self._app.consumer).commit_offset(tp, offset)
+    def _new_committer(self, generation: int) -> Committer:
+        consumer = cast("MicroBatchConsumer", self._app.consumer)
+        return Committer(
+            self._settings,
+            name=self._source.name,
+            group=self._app.conf.id,
+            topics=self._outputs,
+            members=Membership(consumer, generation),
+            every_s=self._commit_every_s,
+            told=self.meter.committed,
+            on_failure=self._on_failure,
+        )
 
+    def _new_lane(self, tp: TP, shard: Shard, committer: Committer) -> PartitionLane:
         def hears(wall_ms: int) -> bool:
             return cast("MicroBatchConsumer", self._app.consumer).hears(tp, wall_ms)
 
-        return MeteredLane(
+        return PartitionLane(
             self._settings,
-            meter=self.meter,
             group=self._app.conf.id,
             topic=tp.topic,
             partition=tp.partition,
             shard=shard,
-            outputs=self._outputs,
-            commit_every_s=self._commit_every_s,
+            committer=committer,
             touches=self._touches,
-            commit_offset=commit_offset,
             hears=hears,
-            on_failure=self._on_failure,
         )

@@ -4,7 +4,6 @@ Nothing is counted twice: the agents and lanes hold plain numbers, and a scrape 
 on the worker's own loop.
 """
 
-import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from streams.agents.ingest import Ingest
-from streams.runtime.lane import PartitionLane
 
 BUCKETS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _FAMILIES: Final = {
@@ -92,24 +90,6 @@ class Meter:
         """Count a commit."""
         self.commit_counts[bisect_left(BUCKETS_S, took_s)] += 1
         self.commit_sum_s += took_s
-
-
-class MeteredLane(PartitionLane):
-    """A lane that counts its batches and commits."""
-
-    def __init__(self, *args: Any, meter: Meter, **kwargs: Any) -> None:  # noqa: ANN401 - PartitionLane's
-        super().__init__(*args, **kwargs)
-        self._meter = meter
-
-    async def processed(self, next_offset: int | None = None) -> None:
-        """Hand over what was emitted; a timer's tick is no batch."""
-        self._meter.batches += next_offset is not None
-        await super().processed(next_offset)
-
-    async def _commit(self) -> None:
-        began_s = time.perf_counter()
-        await super()._commit()
-        self._meter.committed(time.perf_counter() - began_s)
 
 
 class WorkerMetrics(Collector):

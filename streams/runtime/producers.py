@@ -22,6 +22,7 @@ sender.BACKOFF_OVERRIDE = 0.003
 
 # Key, value, headers of a record whose topic and partition are known.
 Unaddressed = tuple[bytes | None, bytes, list[tuple[str, bytes]]]
+NO_HEADERS: Final[list[tuple[str, bytes]]] = []
 
 
 @lru_cache(maxsize=100_000)

@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
 import faust
+from aiokafka import TopicPartition
+from aiokafka.errors import IllegalGenerationError
+from aiokafka.structs import OffsetAndMetadata
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
+from mode.utils.futures import maybe_async
 from yarl import URL
 
 from streams.agents.ports import Batch
@@ -40,6 +44,25 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     consumer: "MicroBatchConsumer"
     fetched_in = -1  # the group's generation when records were taken last
 
+    async def start(self) -> None:
+        """Run on the loop of the agents: between two threads, each turn of either waits."""
+        self._thread_started.set()
+        self._thread_running = self.parent_loop.create_future()
+        serving = asyncio.create_task(self._serve(), name="consumer")
+        # Its end is told by crash() and by the shutdown event.
+        serving.add_done_callback(lambda task: task.cancelled() or task.exception())
+        try:
+            await self._thread_running
+        finally:
+            self._thread_running = None
+
+    async def _gather_remaining_tasks(self) -> None:
+        """Leave the loop's other tasks alone: they are the agents'."""
+
+    async def call_thread(self, fun: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - mode's signature
+        """Call without a hop."""
+        return await maybe_async(fun(*args, **kwargs))
+
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - aiokafka is untyped
         consumer = super()._create_worker_consumer(transport)
         consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - Faust hard-codes it
@@ -51,6 +74,15 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         records = await super()._fetch_records(*args, **kwargs)
         self.fetched_in = self.app.consumer_generation_id
         return records
+
+    async def claim(self, at: TopicPartition, offset: int, owner: str, generation: int) -> None:
+        """Commit an offset with its owner, as a member of one generation and no other."""
+        group = self._ensure_consumer()._coordinator  # noqa: SLF001 - see below
+        await group.ensure_coordinator_known()
+        if group.generation != generation:
+            raise IllegalGenerationError(f"{at}: generation {generation} is over")
+        # The public commit() may wait here, and then speak for a later generation.
+        await group._do_commit_offsets(None, {at: OffsetAndMetadata(offset, owner)})  # noqa: SLF001
 
     def _keep_raw(self, fetcher: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
         """Let the records of batches stay as the compiled parser made them.
@@ -87,7 +119,9 @@ class MicroBatchConsumer(driver.Consumer):
         self._coalesced: dict[str, bool] = {}
 
     def _new_consumer_thread(self) -> MicroBatchConsumerThread:
-        return MicroBatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+        return MicroBatchConsumerThread(
+            self, loop=self.loop, thread_loop=self.loop, beacon=self.beacon
+        )
 
     async def _wait_next_records(self, timeout: float) -> Any:  # noqa: ANN401, ASYNC109 - Faust's signature
         if self.flow_active and not self._get_active_partitions():
@@ -227,9 +261,29 @@ class MicroBatchConsumer(driver.Consumer):
         for tp in revoked:
             self._in_flight.pop(tp, None)
 
-    async def commit_offset(self, tp: TP, offset: int) -> None:
+    async def commit_offset(self, at: TopicPartition, offset: int) -> None:
         """Commit one offset outside a transaction (brokers that have none)."""
-        await self._thread.commit({tp: offset})
+        await self._thread.commit({TP(at.topic, at.partition): offset})
+
+    async def claim(self, at: TopicPartition, offset: int, owner: str, generation: int) -> None:
+        """As the thread's, whose loop has the group."""
+        await self._thread.call_thread(self._thread.claim, at, offset, owner, generation)
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """This worker in one generation of its group; implements ``committer.Group``."""
+
+    consumer: MicroBatchConsumer
+    generation: int
+
+    async def claim(self, at: TopicPartition, offset: int, owner: str) -> None:
+        """Commit an offset with its owner; an error of the group if this generation is over."""
+        await self.consumer.claim(at, offset, owner, self.generation)
+
+    async def commit(self, at: TopicPartition, offset: int) -> None:
+        """Commit an offset outside a transaction."""
+        await self.consumer.commit_offset(at, offset)
 
 
 class MicroBatchTransport(driver.Transport):

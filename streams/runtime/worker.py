@@ -21,11 +21,12 @@ from streams.runtime.lanes import Gate, Lanes, Process, Wake
 from streams.runtime.producers import new_producer
 from streams.runtime.status import StatusPage
 from streams.runtime.transport import BatchSchema, use_micro_batches
+from streams.runtime.turns import Turns
 
 log = structlog.get_logger()
 
-# How long the thread that fetches waits for one that computes, at each of its steps: some
-# five for a fetch. Python's default is 5 ms.
+# How long the loop waits for a thread that computes (a rulebook is compiled in one), after each
+# look at its sockets. Python's default is 5 ms.
 _SWITCH_S: Final = 0.0005
 
 
@@ -93,6 +94,7 @@ class FaustWorker:
         self.parts: list[Part] = []
         self.rulebooks: Rulebooks | None = None  # whoever keeps them, for the metrics
         self.lanes: dict[str, Lanes] = {}
+        self._turns = Turns()
         self.app = _new_app(settings, group, frozenset(agent.source.name for agent in agents))
         self.app.prepare = self._prepare
         self.app.on_partitions_assigned.connect(self._assigned)
@@ -152,6 +154,7 @@ class FaustWorker:
                 outputs=agent.outputs,
                 commit_every_s=agent.commit_every_s,
                 touches=self._touches,
+                turns=self._turns,
                 on_failure=self._fail,
                 gate=agent.gate,
             )

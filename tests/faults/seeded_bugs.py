@@ -14,19 +14,22 @@ from functools import partialmethod
 from typing import Any, Final
 
 import faust
+from aiokafka import TopicPartition
 
 from streams.agents.ports import Batch
 from streams.runtime import table, worker
+from streams.runtime.committer import Committed, Committer
 from streams.runtime.lane import PartitionLane
 from streams.runtime.lanes import Lanes, Process
 
 # Patched as Any: a bug fits no signature.
+_committer: Any = Committer
 _lane: Any = PartitionLane
 _lanes: Any = Lanes
 _worker: Any = worker
 _table: Any = table
 _shard: Any = table.Shard
-_commit = PartitionLane._commit
+_commit = Committer._commit
 _run = Lanes.run
 _processed = PartitionLane.processed
 
@@ -54,12 +57,23 @@ def _no_guard() -> None:
 def _early_commit() -> None:
     """The offset is committed before what the records produced is acked."""
 
-    async def commit(lane: PartitionLane) -> None:
-        if lane._offset is not None:
-            await lane._commit_offset(lane._offset)
-        await _commit(lane)
+    async def commit(committer: Committer, lanes: list[Any]) -> None:
+        for lane in lanes:
+            if lane._offset is not None:
+                at = TopicPartition(lane.topic, lane.partition)
+                await committer._members.commit(at, lane._offset)
+        await _commit(committer, lanes)
 
-    _lane._commit = commit
+    _committer._commit = commit
+
+
+def _no_fence() -> None:
+    """Whoever takes a partition over lets its owner go on."""
+
+    async def fence(_: Committer, owner: str) -> None:
+        sys.stderr.write(f"not fenced: {owner}\n")
+
+    _committer._fence = fence
 
 
 def _concurrency() -> None:
@@ -110,13 +124,13 @@ def _unbounded() -> None:
 
 
 def _slow_commits(pause_s: float) -> None:
-    inner = PartitionLane._commit
+    inner = Committer._commit
 
-    async def commit(lane: PartitionLane) -> None:
+    async def commit(committer: Committer, lanes: list[Committed]) -> None:
         await asyncio.sleep(pause_s)
-        await inner(lane)
+        await inner(committer, lanes)
 
-    _lane._commit = commit
+    _committer._commit = commit
 
 
 def _tell_pending() -> None:
@@ -136,6 +150,7 @@ def _tell_pending() -> None:
 _BUGS: Final[Mapping[str, Callable[[], None]]] = {
     "no_guard": _no_guard,
     "early_commit": _early_commit,
+    "no_fence": _no_fence,
     "concurrency": _concurrency,
     "concurrency_unguarded": _concurrency_unguarded,
     "skipped_batch": _skipped_batch,

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
 async def _killed_and_replayed(run: Run, point: str, **settings: str) -> None:
     await run.produce(3000)
+    settings = {"worker_pending_records": "300", **settings}  # many commits
     victim = run.start(crash_at=point, **settings)
     assert await victim.ended() == -signal.SIGKILL, victim.said()
     run.start(**settings)
@@ -52,6 +53,21 @@ def test_a_commit_ahead_of_the_acks_is_caught(run: Run) -> None:
     async def scenario() -> None:
         await _killed_and_replayed(run, "worker.after_touches:3", counting_bug="early_commit")
         with pytest.raises(AssertionError, match="lost"):
+            await run.check()
+
+    asyncio.run(scenario())
+
+
+def test_an_owner_that_is_not_fenced_is_caught(run: Run) -> None:
+    async def scenario() -> None:
+        await run.produce(3000)
+        settings = {"worker_pending_records": "300", "counting_bug": "no_fence"}
+        zombie = run.start(stop_at="worker.after_state:3", **settings)
+        await zombie.stopped()
+        run.start(**settings)
+        await run.drained()
+        zombie.signal(signal.SIGCONT)
+        with pytest.raises(AssertionError, match="too many"):
             await run.check()
 
     asyncio.run(scenario())

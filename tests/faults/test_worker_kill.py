@@ -20,7 +20,7 @@ def test_the_state_store_on_disk_survives_kills_and_reads_only_what_is_new(
 ) -> None:
     disk = {"worker_store": "rocksdb", "worker_name": run.prefix}
     asyncio.run(run.produce(RECORDS // 2))
-    killed = run.start(crash_at="worker.after_state:4", **disk)
+    killed = run.start(crash_at="worker.after_state:4", worker_pending_records="300", **disk)
     assert asyncio.run(killed.ended()) == -signal.SIGKILL
     second = run.start(**disk)
     asyncio.run(run.wait_for_outputs(RECORDS // 2))

@@ -58,7 +58,7 @@ def test_a_worker_frozen_before_its_commit_cannot_commit_after_its_successor(
 ) -> None:
     async def scenario() -> None:
         await run.produce(3000)
-        zombie = run.start(stop_at=point)
+        zombie = run.start(stop_at=point, worker_pending_records="300")
         await zombie.stopped()
         successor = run.start()
         await run.drained()
@@ -75,6 +75,32 @@ def test_a_worker_frozen_before_its_commit_cannot_commit_after_its_successor(
         assert (await run.evidence())["generations"] >= 1
         if point.startswith("worker.after_state"):
             assert (await run.evidence())["aborted"] > 0, "the zombie had no transaction open"
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("point", ["worker.claiming", "worker.claimed"])
+def test_a_worker_frozen_while_it_takes_partitions_over_does_not_come_between(
+    run: Run, point: str
+) -> None:
+    async def scenario() -> None:
+        await run.produce(1000)
+        first = run.start()
+        await run.wait_for_outputs(1000)
+        first.kill()
+        zombie = run.start(stop_at=point)
+        await zombie.stopped()
+        run.start()
+        await run.produce(1000, start=1000)
+        await run.drained()
+        zombie.signal(signal.SIGCONT)
+        async with _load(run):
+            await asyncio.sleep(2 * SESSION_S)
+            await _more_outputs(run)
+        await run.drained()
+        assert zombie.alive or TOOK_OVER in zombie.said(), zombie.said()
+        assert not zombie.alive or len(zombie.figures("generation")) > 1
+        await run.check()
 
     asyncio.run(scenario())
 

@@ -83,7 +83,7 @@ def test_after_kills_every_user_equals_the_oracle_before_and_after_a_cold_restor
 ) -> None:
     async def scenario() -> None:
         await shop.send(shop.messages(3000, USERS))
-        for point in ("worker.after_state:5", "worker.after_touches:9", "worker.restored:5"):
+        for point in ("worker.after_state:4", "worker.after_touches:3", "worker.restored:5"):
             killed = shop.start(crash_at=point)
             assert await killed.ended() == -signal.SIGKILL, killed.said()
             await shop.send(shop.messages(300, USERS))

@@ -19,6 +19,8 @@ POINTS: Final = {
     "worker.after_outputs": (4, ("aborted",)),
     "worker.after_state": (4, ("aborted",)),
     "worker.after_commit": (4, ("generations",)),
+    "worker.claiming": (2, ("generations",)),
+    "worker.claimed": (2, ("generations",)),
     "worker.restoring": (3, ("generations",)),
     "worker.restored": (2, ("generations",)),
     "worker.assigned": (2, ("generations",)),
@@ -46,7 +48,7 @@ class Plan:
         rng = random.Random(seed)
         point = list(POINTS)[seed % len(POINTS)]
         workers, nth = rng.randint(1, 3), rng.randint(1, POINTS[point][0])
-        if point == "worker.restored" and workers > 1:
+        if point in {"worker.claiming", "worker.claimed", "worker.restored"} and workers > 1:
             nth = 1  # it may own a single partition
         return cls(
             point=point,
