@@ -43,7 +43,7 @@ class Shelf:
     def give(self, shard: Shard) -> None:
         """Take a shard back from a lane that was closed."""
         self._on_lanes.discard(shard.partition)
-        shard.loaded()
+        shard.forget_uncommitted()
         self._shards[shard.partition] = shard
         self._changed.set()
 

@@ -4,6 +4,7 @@ A value is ``version, source offset, next timer, packed state``: the offset guar
 against applying a record twice, the timer rebuilds the partition's heap on restore.
 """
 
+import asyncio
 import heapq
 import struct
 import time
@@ -142,16 +143,23 @@ class Shard:
             latest[key] = value
         self.store.apply(latest, position)
 
-    def loaded(self) -> None:
-        """Drop what was never committed and build the heap of timers."""
+    def forget_uncommitted(self) -> None:
+        """Drop what was never committed."""
         self._dirty, self._committing = {}, {}
-        self._heap, self._newest_offset = [], -1
-        for key, value in self.store.items():
+
+    async def loaded(self) -> None:
+        """Build the heap of timers; the loop goes on meanwhile, as the group wants to hear of us."""
+        self.forget_uncommitted()
+        heap, newest = list[tuple[int, bytes]](), -1
+        for n, (key, value) in enumerate(self.store.items()):
+            if n % RESTORE_RECORDS == RESTORE_RECORDS - 1:
+                await asyncio.sleep(0)
             _, offset, timer_ms = _HEADER.unpack_from(value)
-            self._newest_offset = max(self._newest_offset, offset)
+            newest = max(newest, offset)
             if timer_ms != NO_TIMER:
-                self._heap.append((timer_ms, key))
-        heapq.heapify(self._heap)
+                heap.append((timer_ms, key))
+        heapq.heapify(heap)
+        self._heap, self._newest_offset = heap, newest
 
     def _check_version(self, value: bytes) -> None:
         if value[0] != VERSION:
@@ -177,7 +185,7 @@ async def restore(shard: Shard, consumer: AIOKafkaConsumer) -> None:
     keys = None
     try:
         await _read_to(shard, consumer, start, end, progress)
-        shard.loaded()
+        await shard.loaded()
         keys = len(shard.store)
     finally:
         progress.end(keys)

@@ -35,7 +35,7 @@ class Agent:
     """One agent: the topic it reads, where its state lives, what it does with a batch.
 
     ``outputs`` are the topics to which it emits by key, without naming a partition;
-    ``commit_every_s`` is the least time between two transactions of a partition: an agent
+    ``commit_every_s`` is the least time between two transactions of the agent: one
     whose output others wait for takes little, one that changes much state gains by more.
     ``wake`` is called with a lane, a key and the lane's time when the key's timer is due;
     the ``gate`` is passed ahead of each batch and each round of timers.
