@@ -115,8 +115,10 @@ def migrate(
 @app.command()
 def collect() -> None:
     """Run the HTTP edge: SDK doors and WeChat callbacks."""
+    from streams.runtime.loop import use_fast_loop
     from streams.sources.collect import run
 
+    use_fast_loop()
     run(Settings())
 
 

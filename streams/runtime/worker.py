@@ -18,6 +18,7 @@ from schemas.topics import Topic
 from sinks.offsets import mend_offset_fetch
 from streams.runtime.assignor import RememberingAssignor
 from streams.runtime.lanes import Gate, Lanes, Process, Wake
+from streams.runtime.loop import use_fast_loop
 from streams.runtime.producers import new_producer
 from streams.runtime.status import StatusPage
 from streams.runtime.transport import BatchSchema, use_micro_batches
@@ -88,6 +89,7 @@ class FaustWorker:
 
     def __init__(self, settings: Settings, group: str, agents: Sequence[Agent]) -> None:
         mend_offset_fetch()
+        use_fast_loop()
         self.settings, self.agents = settings, agents
         self.failure: BaseException | None = None
         self.status: StatusPage | None = None
