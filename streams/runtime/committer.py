@@ -150,7 +150,7 @@ class Committer:
         return found[at].offset, found[at].metadata or self._id_before(at)
 
     def _id_before(self, at: TopicPartition) -> str:
-        # Until 0.2 each partition had an id of its own, and its offsets named nobody.
+        # Before there were owners each partition had an id of its own, and its offset named nobody.
         return f"{self._group}-{at.topic}-{at.partition}"
 
     async def _fence(self, owner: str) -> None:

@@ -38,7 +38,7 @@ POLL_S: Final = 0.05
 
 
 class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
-    """Faust's consumer thread with short long-polls and committed reads only."""
+    """Faust's consumer, short of its thread, with short long-polls and committed reads only."""
 
     transport: "MicroBatchTransport"
     consumer: "MicroBatchConsumer"
@@ -266,7 +266,7 @@ class MicroBatchConsumer(driver.Consumer):
         await self._thread.commit({TP(at.topic, at.partition): offset})
 
     async def claim(self, at: TopicPartition, offset: int, owner: str, generation: int) -> None:
-        """As the thread's, whose loop has the group."""
+        """Commit an offset with its owner, as a member of one generation and no other."""
         await self._thread.call_thread(self._thread.claim, at, offset, owner, generation)
 
 
