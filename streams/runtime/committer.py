@@ -26,6 +26,7 @@ from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, Fenced
 from schemas.settings import Settings
 from streams.runtime.producers import NO_HEADERS, Unaddressed, new_producer, send_all
+from streams.runtime.turns import Turns
 
 log = structlog.get_logger()
 
@@ -89,6 +90,7 @@ class Committer:
         group: str,
         topics: Sequence[str],
         members: Group,
+        turns: Turns,
         every_s: float,
         told: Callable[[float], None],
         on_failure: Callable[[BaseException], Awaitable[None]],
@@ -97,7 +99,8 @@ class Committer:
         self.id = f"{group}-{name}-{uuid.uuid4().hex}"
         self.partitions: dict[str, int] = {}
         self._settings, self._name, self._group, self._topics = settings, name, group, topics
-        self._members, self._every_s, self._told = members, every_s, told
+        self._members, self._turns = members, turns
+        self._every_s, self._told = every_s, told
         self._on_failure = on_failure
         self._lanes: list[Committed] = []
         self._fences: dict[str, asyncio.Task[None]] = {}
@@ -292,7 +295,10 @@ class Committer:
             for to, records in one.outputs.items():
                 gathered.setdefault(to, []).extend(records)
         await asyncio.gather(
-            *(send_all(self._producer, *to, records) for to, records in gathered.items())
+            *(
+                send_all(self._producer, *to, records, self._turns)
+                for to, records in gathered.items()
+            )
         )
         crash_point("worker.after_outputs")
 
@@ -303,4 +309,5 @@ class Committer:
 
     async def _send_state(self, lane: Committed, work: Work) -> int:
         changelog = ((key, value, NO_HEADERS) for key, value in work.state.items())
-        return await send_all(self._producer, lane.state_topic, lane.partition, changelog)
+        to = lane.state_topic, lane.partition
+        return await send_all(self._producer, *to, changelog, self._turns)

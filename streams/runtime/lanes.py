@@ -227,6 +227,7 @@ class Lanes:
             group=self._app.conf.id,
             topics=self._outputs,
             members=Membership(consumer, generation),
+            turns=self._turns,
             every_s=self._commit_every_s,
             told=self.meter.committed,
             on_failure=self._on_failure,
