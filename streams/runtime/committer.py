@@ -98,7 +98,7 @@ class Committer:
         # Never the id of an assignment before: to fence that one must not stop this one.
         self.id = f"{group}-{name}-{uuid.uuid4().hex}"
         self.partitions: dict[str, int] = {}
-        self._settings, self._name, self._group, self._topics = settings, name, group, topics
+        self._settings, self._group, self._topics = settings, group, topics
         self._members, self._turns = members, turns
         self._every_s, self._told = every_s, told
         self._on_failure = on_failure

@@ -267,7 +267,7 @@ class MicroBatchConsumer(driver.Consumer):
 
     async def claim(self, at: TopicPartition, offset: int, owner: str, generation: int) -> None:
         """Commit an offset with its owner, as a member of one generation and no other."""
-        await self._thread.call_thread(self._thread.claim, at, offset, owner, generation)
+        await self._thread.claim(at, offset, owner, generation)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from tests.faults.conftest import SpareBroker
-from tests.faults.harness import RESTARTABLE, SESSION_S, Run
+from tests.faults.harness import RESTARTABLE, SESSION_S, Run, Worker
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration]
 
@@ -24,6 +24,12 @@ async def _load(run: Run) -> AsyncIterator[None]:
     finally:
         enough.set()
         await feeding
+
+
+def _assert_it_gave_way(zombie: Worker) -> None:
+    """It was fenced off and ended, or it found out first and joined again."""
+    assert zombie.alive or TOOK_OVER in zombie.said(), zombie.said()
+    assert not zombie.alive or len(zombie.figures("generation")) > 1
 
 
 async def _more_outputs(run: Run, count: int = 600) -> None:
@@ -98,8 +104,7 @@ def test_a_worker_frozen_while_it_takes_partitions_over_does_not_come_between(
             await asyncio.sleep(2 * SESSION_S)
             await _more_outputs(run)
         await run.drained()
-        assert zombie.alive or TOOK_OVER in zombie.said(), zombie.said()
-        assert not zombie.alive or len(zombie.figures("generation")) > 1
+        _assert_it_gave_way(zombie)
         await run.check()
 
     asyncio.run(scenario())
@@ -119,9 +124,7 @@ def test_a_worker_frozen_anywhere_past_its_session_leaves_no_trace_when_it_wakes
             await asyncio.sleep(2 * SESSION_S)
             await _more_outputs(run)
         await run.drained()
-        # It was fenced off and ended, or it found out first and joined again.
-        assert zombie.alive or TOOK_OVER in zombie.said(), zombie.said()
-        assert not zombie.alive or len(zombie.figures("generation")) > 1
+        _assert_it_gave_way(zombie)
         await run.check()
         assert (await run.evidence())["generations"] >= 1
 
