@@ -28,12 +28,13 @@ class ChannelFacts:
     """``opens``: the acts after which alone a message may go out; none: it always may.
 
     ``marketing``: whether advertising is allowed; ``consent``: each message uses up one
-    that the user gave.
+    that the user gave to its template; ``followers``: closed to those who unfollowed.
     """
 
     opens: tuple[Opening, ...] = ()
     marketing: bool = True
     consent: bool = False
+    followers: bool = False
 
 
 CHANNELS: Final = {
@@ -48,7 +49,7 @@ CHANNELS: Final = {
         Opening("official_account_followed", "official_account", 5000, 1),
         Opening("official_account_menu_clicked", "official_account", 5000, 1),
         Opening("official_account_qr_scanned", "official_account", 5000, 1),
-    )),
+    ), followers=True),
     # 客服消息: five after a message, three within a minute of a click, a follow or a scan. After a
     # payment WeChat names the 48 hours and no number: five is the careful reading.
     "official.service": ChannelFacts((
@@ -57,12 +58,13 @@ CHANNELS: Final = {
         Opening("official_account_followed", "official_account", _MINUTE_MS, 3),
         Opening("official_account_qr_scanned", "official_account", _MINUTE_MS, 3),
         Opening("official_account_menu_clicked", "official_account", _MINUTE_MS, 3),
-    )),
+    ), followers=True),
     "mini.service": ChannelFacts((Opening("message_received", "mini_program", _TWO_DAYS_MS, 5),)),
     # 模板消息: marketing is forbidden.
-    "official.template": ChannelFacts(marketing=False),
-    # 一次性订阅消息: one consent, one message.
+    "official.template": ChannelFacts(marketing=False, followers=True),
+    # 一次性订阅消息, 订阅通知: one consent, one message; the latter goes to strangers, too.
     "mini.subscribe": ChannelFacts(consent=True),
+    "official.subscribe": ChannelFacts(consent=True),
     # 欢迎语: the code that comes with a new contact is good for 20 s, once.
     "wecom.welcome": ChannelFacts((Opening("wecom_contact_added", "wecom", 20_000, 1),)),
 }  # fmt: skip

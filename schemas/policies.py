@@ -1,4 +1,4 @@
-"""What all rules share: caps, quiet hours, exclusive groups, the global holdout, the zone."""
+"""What all rules share: caps, quiet hours, exclusive groups, holdout, zone, template ids."""
 
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo
@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.authoring import Authored, DurationMs, EventPath, Id, parse_duration_ms
+from schemas.authoring import Authored, Channel, DurationMs, EventPath, Id, parse_duration_ms
 from schemas.triggers import ClockMinutes
 
 
@@ -27,6 +27,7 @@ def _zone_or_user(name: str) -> str:
 
 
 Zone = Annotated[str, AfterValidator(_zone)]
+PlatformId = Annotated[str, Field(min_length=1, max_length=128)]
 
 
 class Limit(Authored):
@@ -71,7 +72,10 @@ class GlobalHoldout(Authored):
 
 
 class Policies(Authored):
-    """What rules share. ``tz`` is the shop's zone; a user's own is what ``zone_from`` last held."""
+    """What rules share. ``tz`` is the shop's zone; a user's own is what ``zone_from`` last held.
+
+    ``templates`` are the platforms' own ids of templates, by channel: consents go by them.
+    """
 
     caps: dict[Id, Annotated[list[Limit], Field(min_length=1)]] = Field(default_factory=dict)
     quiet: dict[Id, QuietHours] = Field(default_factory=dict)
@@ -79,3 +83,6 @@ class Policies(Authored):
     holdout: GlobalHoldout | None = None
     tz: Zone = "Asia/Shanghai"
     zone_from: EventPath = "context.timezone"
+    templates: dict[Id, Annotated[dict[Channel, PlatformId], Field(min_length=1)]] = Field(
+        default_factory=dict
+    )

@@ -1,11 +1,11 @@
 """Rules as authors write them: trigger, audience, guards, steps, exits, goal."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.authoring import Authored, Condition, DurationMs, EventPath, Id, Match
+from schemas.authoring import Authored, Channel, Condition, DurationMs, EventPath, Id, Match
 from schemas.policies import Policies
 from schemas.segments import Segment
 from schemas.tags import Bounds, Tag
@@ -15,7 +15,6 @@ Status = Literal["draft", "shadow", "live", "paused"]
 # marketing is what channels forbid or users may refuse; service answers what the user did.
 Purpose = Literal["marketing", "service"]
 Hit = Literal["hold", "drop", "send"]
-Channel = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")]
 
 
 class Reentry(Authored):

@@ -59,7 +59,7 @@ class Reply(BaseModel):
 
 
 class WeChatAccount(BaseModel):
-    """One official account: its callback token and AES keys, newest first (rotation).
+    """An official account or a mini-program: its push token and AES keys, newest first (rotation).
 
     ``aes_only`` refuses plain messages: their signature does not cover the body.
     ``replies`` are tried in order; the first that fits is the answer of the callback.
@@ -67,10 +67,17 @@ class WeChatAccount(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     name: str
+    source: Literal["official_account", "mini_program"] = "official_account"
     token: SecretStr
     aes_keys: list[SecretStr] = []
     aes_only: bool = False
     replies: list[Reply] = []
+
+    @model_validator(mode="after")
+    def _only_official_accounts_reply(self) -> Self:
+        if self.replies and self.source != "official_account":
+            raise ValueError("replies: WeChat shows none in a mini-program; leave them out")
+        return self
 
 
 class WeComAccount(BaseModel):

@@ -64,7 +64,10 @@ class Decision(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class Touch(msgspec.Struct, rename="camel", kw_only=True):
-    """A message to send: deterministic id, whom, over which channels in order of wish."""
+    """A message to send: deterministic id, whom, over which channels in order of wish.
+
+    ``template_ids`` are the platforms' ids of the template, by channel.
+    """
 
     touch_id: str
     rule: str
@@ -76,6 +79,7 @@ class Touch(msgspec.Struct, rename="camel", kw_only=True):
     variant: str = ""
     identities: dict[str, str] = {}
     properties: dict[str, Any] = {}
+    template_ids: dict[str, str] = {}
 
 
 class Receipt(msgspec.Struct, rename="camel", kw_only=True):

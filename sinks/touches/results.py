@@ -26,6 +26,7 @@ def failure_event(receipt: Receipt) -> Event:
             "touch_id": receipt.touch_id,
             "rule": receipt.rule,
             "channel": receipt.channel,
+            "template": receipt.template,
             "code": receipt.code,
         },
     )

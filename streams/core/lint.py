@@ -9,6 +9,7 @@ from schemas.rules import Rule, Send, Step
 from schemas.triggers import Date, Trigger
 from streams.core.conditions import Fault, Ref, leaves, parse, parse_ref, suggest
 from streams.core.paths import Names
+from streams.core.reach import needs_consent
 from streams.core.steps import walk
 from streams.core.value_types import Holds, check, of_property, of_tag
 from streams.core.yaml_places import Place
@@ -133,6 +134,7 @@ class _Lint:
                 waited_ms += step.wait.for_ms or 0
             if step.send is not None:
                 self._allowed(step.send, (*place, "send", "via"))
+                self._consented(step.send, (*place, "send"))
                 self._in_window(step.send, waited_ms, (*place, "send", "via"))
 
     def _allowed(self, send: Send, place: Place) -> None:
@@ -144,6 +146,17 @@ class _Lint:
             if facts is not None and not facts.marketing and self._rule.purpose == "marketing":
                 hint = "take another channel, or say purpose: service if it is no advertising"
                 raise Fault((*place, i), f"marketing is forbidden on {channel}", hint)
+
+    def _consented(self, send: Send, place: Place) -> None:
+        """Want the platform's id of a template where consents are given to it."""
+        templates = self._names.policies.templates
+        for i, channel in enumerate(send.via):
+            if not needs_consent(channel) or channel in templates.get(send.template, {}):
+                continue
+            problem = f"template {send.template} has no id on {channel}"
+            hint = f'add policies.templates: {{{send.template}: {{{channel}: "WECHAT\'S ID"}}}}'
+            near = [one for one, ids in templates.items() if channel in ids]
+            raise Fault((*place, "via", i), problem, suggest(send.template, near) or hint)
 
     def _in_window(self, send: Send, waited_ms: int, place: Place) -> None:
         """Refuse a send that comes when each of its channels is closed."""

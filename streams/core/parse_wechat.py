@@ -14,6 +14,7 @@ from schemas.errors import PartMissing
 from schemas.inbound import WeChatMessage
 from schemas.raw import RawRecord
 from schemas.rejects import Reject
+from schemas.sources import Source
 from streams.core import channel
 from streams.core.draft import Draft
 from streams.core.problems import json_reject, reject_of
@@ -69,7 +70,7 @@ def parse_wechat(raw: RawRecord) -> Draft | Reject:
         return reject_of(error)
     if message.msg_type == "event" and not message.event:
         return Reject("validate", "missing_field", "Event: an event needs its name")
-    event, properties = _event(message, fields)
+    event, properties = _event(message, fields, raw.envelope.source)
     appid = raw.envelope.account
     context: dict[str, Any] = {"app": {"id": appid}}
     if message.to_user_name:
@@ -177,7 +178,9 @@ def _message_id(message: WeChatMessage, properties: dict[str, Any]) -> str:
     return ":".join((key, *about))
 
 
-def _event(message: WeChatMessage, fields: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def _event(
+    message: WeChatMessage, fields: dict[str, Any], source: Source
+) -> tuple[str, dict[str, Any]]:
     """Return the canonical name and properties."""
     if message.msg_type != "event":
         names = {"Content": "content", "MediaId": "media_id", "Title": "title", "Url": "url"}
@@ -185,7 +188,7 @@ def _event(message: WeChatMessage, fields: dict[str, Any]) -> tuple[str, dict[st
         return "message_received", {"message_type": message.msg_type, **found}
     known = _EVENTS.get(message.event)
     if known is None:
-        return f"official_account_{snake(message.event)}"[:_NAME_MAX], _others(fields)
+        return f"{source}_{snake(message.event)}"[:_NAME_MAX], _others(fields)
     return known, _properties(message, fields)
 
 

@@ -1,29 +1,49 @@
-"""Channel windows (会话窗口): on which channels a message may go out to a user right now.
+"""Reach (可触达): on which channels a message may go out to a user right now.
 
 WeChat and WeCom let a shop write only for a while after an act of the user, and only so
-often. The longest that stands open is kept; a message that goes out uses up one.
+often (会话窗口). The longest that stands open is kept; a message that goes out uses up one,
+as it does of the consents to a subscription message. Who unfollowed is out of reach.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from schemas.channels import CHANNELS, ChannelFacts, Opening
 from schemas.events import Event
+from streams.core.consents import FOLLOWING, consents, refused, spend
 from streams.core.hearing import Effects
 from streams.core.state import State
 
 _FREE = ChannelFacts()
 
 
-def reachable(state: State, via: list[str], at_ms: int) -> list[str]:
-    """Return the channels, in the order of wish, that are open at a time."""
-    return [one for one in via if _is_open(state, one, at_ms)]
+def is_open(state: State, channel: str, at_ms: int) -> bool:
+    """Say whether a channel's window stands open at a time, and its account is followed."""
+    facts = CHANNELS.get(channel, _FREE)
+    if facts.followers and refused(state, FOLLOWING):
+        return False
+    if not facts.opens:
+        return True
+    until_ms, left = state.windows.get(channel, (0, 0))
+    return left > 0 and at_ms <= until_ms
 
 
-def use(state: State, channel: str) -> None:
-    """Count a message that went out over a channel."""
+def needs_consent(channel: str) -> bool:
+    """Say whether each message over a channel uses up a consent."""
+    return CHANNELS.get(channel, _FREE).consent
+
+
+def agreed(state: State, channel: str, ids: Mapping[str, str]) -> bool:
+    """Say whether a template, of these ids by channel, has the consent that a channel needs."""
+    return not needs_consent(channel) or consents(state, ids.get(channel, "")) > 0
+
+
+def use(state: State, channel: str, ids: Mapping[str, str]) -> None:
+    """Count a message of a template, of these ids by channel, that went out over a channel."""
     window = state.windows.get(channel)
     if window is not None:
         state.windows[channel] = (window[0], window[1] - 1)
+    if needs_consent(channel):
+        spend(state, ids.get(channel, ""))
 
 
 def openings(channels: Iterable[str]) -> "Iterator[tuple[str, OnOpening]]":
@@ -54,10 +74,3 @@ class OnOpening:
         ends_ms = at_ms + opening.for_ms
         if ends_ms >= until_ms or left <= 0:
             state.windows[self._channel] = (ends_ms, opening.messages)
-
-
-def _is_open(state: State, channel: str, at_ms: int) -> bool:
-    if not CHANNELS.get(channel, _FREE).opens:
-        return True
-    until_ms, left = state.windows.get(channel, (0, 0))
-    return left > 0 and at_ms <= until_ms

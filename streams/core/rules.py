@@ -1,10 +1,11 @@
 """Rules at work: from a trigger that fired to its decisions.
 
 The order is: redriven or a bot → too late → exit → audience → re-entry → holdout →
-exclusive group → and of each send: channel window → quiet hours → cap → shadow → sent.
-The first that holds the touch back gives the reason. A user enters the rule when it is sent,
-held, waits or is held out (or would, in shadow): that starts the cooldown. Windows, quiet
-hours and caps go by the time at which the touch would go out, all else by the decision's.
+exclusive group → and of each send: refusal → channel window → consent → quiet hours → cap →
+shadow → sent. The first that holds the touch back gives the reason. A user enters the rule
+when it is sent, held, waits or is held out (or would, in shadow): that starts the cooldown.
+Windows, quiet hours and caps go by the time at which the touch would go out, all else by the
+decision's.
 """
 
 from collections.abc import Callable

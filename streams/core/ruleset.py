@@ -26,6 +26,7 @@ from streams.core.compile import (
     tag_predicate,
 )
 from streams.core.conditions import Node, parse, parse_ref, refs
+from streams.core.consents import consent_triggers
 from streams.core.goals import Goals
 from streams.core.hearing import Effects, no_event, timely
 from streams.core.ids import make_id
@@ -57,6 +58,8 @@ class RuleSet:
         self._watch_zone()
         sends = [step.send for rule in ranked for _, step in walk(rule.steps) if step.send]
         self._first += openings(channel for send in sends for channel in send.via)
+        # Also where no rule asks yet: what users allowed is there for the first that does.
+        self._first += consent_triggers(rulebook.policies.templates)
         if any(rule.guard.cap for rule in ranked):
             self._first.append((TOUCH_FAILED, OnRefund()))
         self.triggers: list[Named] = [*self._first, *triggers]

@@ -5,6 +5,8 @@ is gone, or is another kind of step now, the run ends. An exit ends it at once. 
 is held back does not end it, unless its audience no longer holds at the end of quiet hours.
 """
 
+from collections.abc import Mapping
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from schemas.events import Event
@@ -14,17 +16,19 @@ from schemas.touches import Touch
 from streams.core.caps import Cap
 from streams.core.causes import limited, to_cause, to_event
 from streams.core.conditions import Node
+from streams.core.consents import ALL_CHANNELS, refused
 from streams.core.goals import credit
 from streams.core.hearing import Effects, Hearing, timely
 from streams.core.ids import make_id
 from streams.core.quiet import QuietWindow
-from streams.core.reach import reachable, use
+from streams.core.reach import agreed, is_open, use
 from streams.core.rules import LiveRule
 from streams.core.state import DAY_MS, LATE_MS, Run, State
 from streams.core.steps import Fork, compiled
 from streams.core.zones import after_days, next_instant, zone_of
 
-_ROOT_STEP = "0"
+_ROOT_STEP: Final = "0"
+_NO_IDS: Final[dict[str, str]] = {}
 
 
 class Flow:
@@ -35,7 +39,7 @@ class Flow:
     ) -> None:
         self.rule, self._keeps, self._settle_ms = rule, keeps, settle_ms
         self._program, self._first = compiled(rule.rule.steps)
-        self._tz = ZoneInfo(policies.tz)
+        self._tz, self._templates = ZoneInfo(policies.tz), policies.templates
         guard = rule.rule.guard
         self._cap = Cap(guard.cap, policies.caps[guard.cap], policies.tz) if guard.cap else None
         self._quiet = guard.quiet
@@ -112,11 +116,10 @@ class Flow:
         if hearing.late:
             tell(hearing, effects, "suppressed", "late", step=step)
             return "suppressed"
-        via = reachable(state, send.via, clock_ms)
-        if len(via) < len(send.via):
-            hearing.note("channels open", ", ".join(via), ok=bool(via))
-        if not via:
-            tell(hearing, effects, "suppressed", "channel:closed", step=step)
+        ids = self._templates.get(send.template, _NO_IDS)
+        via, closed = self._reach(hearing, send.via, ids)
+        if closed:
+            tell(hearing, effects, "suppressed", closed, step=step)
             return "suppressed"
         if self._window is not None and (kept := self._keep_quiet(hearing, effects, step)):
             return kept
@@ -129,14 +132,37 @@ class Flow:
         if self.rule.rule.status == "shadow":
             tell(hearing, effects, "suppressed", "shadow", step=step)
             return "sent"
-        touch = self._touch(hearing, send, via, step)
-        use(state, via[0])
+        touch = self._touch(hearing, send, via, ids, step)
+        use(state, via[0], ids)
         if self._cap is not None:
             self._cap.reserve(state, clock_ms, touch.touch_id)
         credit(state, self.rule.id, hearing.trigger, touch.touch_id)
         tell(hearing, effects, "sent", "passed", step=step).touch_id = touch.touch_id
         effects.touches.append(touch)
         return "sent"
+
+    def _reach(
+        self, hearing: Hearing, via: list[str], ids: Mapping[str, str]
+    ) -> tuple[list[str], str]:
+        """Return the channels that may be used now; with none, the reason of the last to close."""
+        state, clock_ms = hearing.state, hearing.clock_ms
+        found = via
+        if state.answers and self.rule.rule.purpose == "marketing":
+            found = [] if refused(state, ALL_CHANNELS) else found
+            found = [one for one in found if not refused(state, one)]
+            if found != via:
+                hearing.note("marketing not refused", ", ".join(found), ok=bool(found))
+            if not found:
+                return found, "refused"
+        opened = [one for one in found if is_open(state, one, clock_ms)]
+        if opened != found:
+            hearing.note("channels open", ", ".join(opened), ok=bool(opened))
+        if not opened:
+            return opened, "channel:closed"
+        agreeing = [one for one in opened if agreed(state, one, ids)]
+        if agreeing != opened:
+            hearing.note("consent given", ", ".join(agreeing), ok=bool(agreeing))
+        return agreeing, "" if agreeing else "consent"
 
     def _keep_quiet(self, hearing: Hearing, effects: Effects, step: str) -> str:
         """Do what quiet hours want of a send; nothing if it may go out."""
@@ -174,7 +200,9 @@ class Flow:
             due_ms + self._settle_ms, cause, hearing.variant, held, hearing.key,
         ))  # fmt: skip
 
-    def _touch(self, hearing: Hearing, send: Send, via: list[str], step: str) -> Touch:
+    def _touch(
+        self, hearing: Hearing, send: Send, via: list[str], ids: Mapping[str, str], step: str
+    ) -> Touch:
         """Return the touch of a step; the first step's has the id of the run alone."""
         event = hearing.event
         root = make_id("touch", self.rule.id, hearing.version, event.user, hearing.trigger)
@@ -189,6 +217,7 @@ class Flow:
             variant=hearing.variant,
             identities={**hearing.state.identities, **event.identities},
             properties=limited(event.properties),
+            template_ids={one: ids[one] for one in via if one in ids},
         )
 
 

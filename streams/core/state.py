@@ -94,6 +94,13 @@ class Watch(msgspec.Struct, array_like=True):
     touch_id: str = ""
 
 
+class Consent(msgspec.Struct, array_like=True):
+    """Consents to one subscription message: the times of those not used, the latest refusal."""
+
+    given: list[int] = []
+    refused_ms: int = 0
+
+
 class State(msgspec.Struct, array_like=True):
     """One user. ``latest_ms`` is the user's clock: the latest time of an event or timer run.
 
@@ -120,6 +127,9 @@ class State(msgspec.Struct, array_like=True):
     origins: bytes = b""
     # By channel: until when it is open, and for how many messages.
     windows: dict[str, tuple[int, int]] = {}
+    # By template id of the platform; and the latest answers, when and whether yes: consents.py.
+    consents: dict[str, Consent] = {}
+    answers: dict[str, tuple[int, bool]] = {}
 
     def rule(self, rule: str) -> RuleState:
         """Return the part of a rule, made on first use."""

@@ -1,4 +1,4 @@
-"""WeChat's callback of an official account, plain or sealed; the answer may be a reply.
+"""WeChat's push of an official account or a mini-program, plain or sealed; it may be replied to.
 
 Sources of the wire facts: the official documents on message push and its encryption.
 """
@@ -41,7 +41,7 @@ def read(
     appid: str, account: WeChatAccount, query: Mapping[str, str], body: bytes, arrival: Arrival
 ) -> Pushed | Refusal:
     """Return one pushed message, or a refusal if WeChat did not sign it."""
-    envelope = arrival.envelope("wechat", "official_account", appid)
+    envelope = arrival.envelope("wechat", account.source, appid)
     sealed = query.get("encrypt_type", "raw") == "aes"
     # The outer signature does not cover the body: an account with AES may insist on it.
     if not sealed and (account.aes_only or not _signed(account, query)):

@@ -90,7 +90,9 @@ def test_a_failed_touch_comes_back_as_an_event_of_its_user_and_a_sent_one_does_n
     of = {failing.touch_id, going.touch_id}
     events = [one for one in found if one.properties.get("touch_id") in of]
     assert [(one.event, one.user) for one in events] == [("touch_failed", failing.user)]
-    assert events[0].properties["touch_id"] == failing.touch_id
+    told = events[0].properties
+    assert (told["touch_id"], told["channel"]) == (failing.touch_id, "pigeon")
+    assert told["template"] == failing.template
 
 
 def test_an_unreachable_provider_uses_up_its_attempts_then_the_next_channel(

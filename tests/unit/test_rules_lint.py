@@ -15,6 +15,7 @@ policies:
   caps: {marketing: [{max: 1, per: local_day}]}
   quiet: {night: {from: "22:00", to: "08:00"}}
   exclusive: {conversion: {per: 1d}}
+  templates: {t: {mini.subscribe: T1}, cart: {mini.subscribe: T2}}
 rules:
 """
 RULE = """
@@ -114,6 +115,11 @@ HOLD = "  guard: {quiet: {use: night}}\n"
          "quiet hours may hold it 10 h, official.service is open 1 m", "max_hold below 1 m"),
         (via("[official.service]").replace("[{send", "[{wait: {for: 2d}}, {send"),
          "closed 2 d after the event", "mini.subscribe"),
+        (via("[mini.subscribe]").replace("template: t}", "template: u}"),
+         "template u has no id on mini.subscribe", "u: {mini.subscribe:"),
+        (via("[log, mini.subscribe]").replace("template: t}", "template: carts}"),
+         "template carts has no id on mini.subscribe", "did you mean cart?"),
+        (via("[official.subscribe]"), "template t has no id on official.subscribe", "templates"),
     ],
 )  # fmt: skip
 def test_lint_says_what_is_wrong_where_and_what_to_do(text: str, problem: str, hint: str) -> None:

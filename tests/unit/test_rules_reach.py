@@ -8,7 +8,8 @@ HOURS_48 = 48 * 60
 
 def book(via: str, more: str = "") -> str:
     return (
-        'policies: {quiet: {night: {from: "22:00", to: "08:00"}}}\n'
+        'policies: {quiet: {night: {from: "22:00", to: "08:00"}}, '
+        "templates: {t: {mini.subscribe: T1}}}\n"
         f"rules: [{{id: r, purpose: service, trigger: {{event: coupon_received}}, {more} "
         f"steps: [{{send: {{via: [{via}], template: t}}}}]}}]"
     )
@@ -62,14 +63,14 @@ def test_a_click_does_not_shorten_the_window_of_a_message() -> None:
 
 
 def test_a_touch_goes_over_the_channels_that_are_open() -> None:
-    running = engine(book("official.service, mini.subscribe, log"))
+    running = engine(book("official.service, app.push, log"))
     state = running.load(None)
     closed, opened = (
         feed(running, state, story).touches[0]
         for story in ([coupon(0)], [act("message_received", 1), coupon(2)])
     )
-    assert closed.via == ["mini.subscribe", "log"]
-    assert opened.via == ["official.service", "mini.subscribe", "log"]
+    assert closed.via == ["app.push", "log"]
+    assert opened.via == ["official.service", "app.push", "log"]
     assert state.windows["official.service"][1] == 4
 
 

@@ -6,9 +6,11 @@ from pydantic import SecretStr
 from wechatpy.crypto import WeChatCrypto
 
 from schemas.errors import ConfigInvalid
-from schemas.raw import from_headers
+from schemas.raw import RawRecord, from_headers
 from schemas.rejects import Reject, decode_rejected
 from schemas.sources import Sources, WeChatAccount
+from streams.core.draft import Draft
+from streams.core.parse_wechat import parse_wechat
 from streams.sources.doors import Arrival, Record, Refusal
 from streams.sources.official_account import read, verify_url
 from streams.sources.wechat_crypto import MAX_BODY_BYTES, check, decrypt, signature
@@ -172,3 +174,27 @@ def test_a_wrong_aes_key_is_named_at_the_start() -> None:
     with pytest.raises(ConfigInvalid, match=r"wechat\.wx1\.aes_keys\.1"):
         check(Sources(wechat={"wx1": account(NEW, "short")}))
     check(Sources(wechat={"wx1": account(NEW, OLD)}))
+
+
+def test_a_mini_program_pushes_like_an_account_under_its_own_source() -> None:
+    mini = account(NEW).model_copy(update={"source": "mini_program"})
+    query, body = sealed()
+    record = take(query, body, mini)
+    envelope = from_headers(record.headers)
+    assert envelope is not None
+    assert envelope.source == "mini_program"
+    entered = (
+        "<xml><FromUserName>oM</FromUserName><CreateTime>1</CreateTime><MsgType>event</MsgType>"
+        "<Event>user_enter_tempsession</Event></xml>"
+    )
+    draft = parse_wechat(RawRecord(envelope, entered.encode()))
+    assert isinstance(draft, Draft)
+    assert draft.event == "mini_program_user_enter_tempsession"
+
+
+def test_a_mini_program_has_no_passive_replies() -> None:
+    replies = [{"event": "subscribe", "text": "hello"}]
+    with pytest.raises(ValueError, match="replies: WeChat shows none in a mini-program"):
+        WeChatAccount.model_validate(
+            {"name": "m", "source": "mini_program", "token": "t", "replies": replies}
+        )
