@@ -18,7 +18,7 @@ from schemas.errors import BrokerUnavailable, SiyuError
 from schemas.settings import Settings
 from streams.agents.ports import Batch, Record
 from streams.runtime.committer import Committer, Work
-from streams.runtime.producers import NO_HEADERS, Unaddressed, partition_of
+from streams.runtime.producers import NO_HEADERS, Unaddressed, partition_of, send_all
 from streams.runtime.table import Shard, restore
 
 _CLOSE_TIMEOUT_S: Final = 15.0
@@ -60,6 +60,8 @@ class PartitionLane:
         self.get, self.offset, self.applied = shard.get, shard.offset, shard.applied
         self._outputs: dict[tuple[str, int], list[Unaddressed]] = {}
         self._pending_outputs = 0
+        self._touched: dict[tuple[str, int], list[Unaddressed]] = {}
+        self._sending: asyncio.Task[None] | None = None
         self._acks: list[asyncio.Task[None]] = []
         self._offset: int | None = None
         self._drained = asyncio.Event()
@@ -94,10 +96,8 @@ class PartitionLane:
 
     def emit_at_once(self, topic: str, key: bytes, value: bytes, *, partition: int) -> None:
         """Produce as soon as the batch is processed, ahead of the transaction."""
-        # The ack must be on the list before the committer can run again: a task does
-        # that without an await here.
-        send = self._touches.send_and_wait(topic, key=key, value=value, partition=partition)
-        self._acks.append(asyncio.ensure_future(send))
+        self._touched.setdefault((topic, partition), []).append((key, value, NO_HEADERS))
+        self._pending_outputs += 1
 
     def advance(self, received_at_ms: int) -> None:
         """Note how far the input has come, by the clock of the collectors."""
@@ -131,6 +131,8 @@ class PartitionLane:
 
     async def processed(self, next_offset: int | None = None) -> None:
         """Hand over what was emitted; waits while too much is uncommitted."""
+        if self._sending is None:
+            self._send_touched()
         if next_offset is not None:
             self.position = self._offset = max(self.position, next_offset)
             self._last_input = time.monotonic()
@@ -141,6 +143,25 @@ class PartitionLane:
             self._raise_failure()
             await self._drained.wait()
         self._raise_failure()
+
+    def _send_touched(self) -> None:
+        """Send what was emitted at once; what comes until it is acked goes together, after it."""
+        if self._touched:
+            # The ack is on the list before the committer can run again: no await here.
+            self._sending = asyncio.create_task(self._send(self._touched))
+            self._sending.add_done_callback(self._sent)
+            self._acks.append(self._sending)
+            self._touched = {}
+
+    async def _send(self, touched: dict[tuple[str, int], list[Unaddressed]]) -> None:
+        sends = (send_all(self._touches, *to, records) for to, records in touched.items())
+        await asyncio.gather(*sends)
+
+    def _sent(self, sending: asyncio.Task[None]) -> None:
+        if self._sending is sending:
+            self._sending = None
+            if not sending.cancelled() and sending.exception() is None:
+                self._send_touched()
 
     async def all_committed(self) -> bool:
         """Return once all that was processed and emitted is committed; false if the lane closes."""
@@ -192,7 +213,7 @@ class PartitionLane:
     @property
     def pending(self) -> int:
         """Outputs, touches and changed keys that are in no transaction yet."""
-        return self._pending_outputs + len(self._acks) + self.shard.dirty
+        return self._pending_outputs + self.shard.dirty
 
     # -- what the committer calls ---------------------------------------------------
 
@@ -202,6 +223,7 @@ class PartitionLane:
 
     def take_work(self) -> Work:
         """Hand over what is to be committed; what comes from now on is the next one's."""
+        self._send_touched()
         work = Work(self._outputs, self._acks, self.shard.begin_commit(), self._offset)
         self._outputs, self._acks, self._offset = {}, [], None
         self._pending_outputs = 0

@@ -11,6 +11,7 @@ book-keeping can (shared facts: faust, 1), so it is replaced.
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
@@ -31,6 +32,9 @@ from streams.agents.ports import Batch
 # A long poll holds back the partitions of its broker node whose last records were being taken
 # when it was sent: whatever comes for them meanwhile waits for it. Faust's driver has 1500 ms.
 FETCH_MAX_WAIT_MS: Final = 20
+# From one fetch to the next, at the least. The broker answers as soon as one partition has a
+# record; a fetch for each few of them is a tenth of all that is done at half of the capacity.
+FETCH_EVERY_S: Final = 0.006
 # Without an answer for this long, what stands on a partition is not known.
 DEAF_MS: Final = 2000
 # How long one drain waits when nothing is there or every partition is paused.
@@ -43,6 +47,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     transport: "MicroBatchTransport"
     consumer: "MicroBatchConsumer"
     fetched_in = -1  # the group's generation when records were taken last
+    _paced: Any = None
 
     async def start(self) -> None:
         """Run on the loop of the agents: between two threads, each turn of either waits."""
@@ -70,7 +75,10 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Faust's signature
-        self._keep_raw(args[0]._fetcher)  # noqa: SLF001 - see there
+        fetcher = args[0]._fetcher  # noqa: SLF001 - see below
+        if self._paced is not fetcher:
+            self._pace(fetcher)
+        self._keep_raw(fetcher)
         records = await super()._fetch_records(*args, **kwargs)
         self.fetched_in = self.app.consumer_generation_id
         return records
@@ -83,6 +91,20 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
             raise IllegalGenerationError(f"{at}: generation {generation} is over")
         # The public commit() may wait here, and then speak for a later generation.
         await group._do_commit_offsets(None, {at: OffsetAndMetadata(offset, owner)})  # noqa: SLF001
+
+    def _pace(self, fetcher: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
+        """Let a fetch wait until some time after the one before."""
+        fetch, asked_s = fetcher._proc_fetch_request, dict[int, float]()  # noqa: SLF001 - there is no hook
+
+        async def fetch_in_time(assignment: Any, node_id: int, request: Any) -> Any:  # noqa: ANN401 - as above
+            left_s = asked_s.get(node_id, 0.0) + FETCH_EVERY_S - time.monotonic()
+            if left_s > 0:
+                await asyncio.sleep(left_s)
+            asked_s[node_id] = time.monotonic()
+            return await fetch(assignment, node_id, request)
+
+        fetcher._proc_fetch_request = fetch_in_time  # noqa: SLF001 - as above
+        self._paced = fetcher
 
     def _keep_raw(self, fetcher: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
         """Let the records of batches stay as the compiled parser made them.

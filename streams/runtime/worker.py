@@ -37,7 +37,8 @@ class Agent:
 
     ``outputs`` are the topics to which it emits by key, without naming a partition;
     ``commit_every_s`` is the least time between two transactions of the agent: one
-    whose output others wait for takes little, one that changes much state gains by more.
+    whose output others wait for takes little, one that changes much state gains by more,
+    as long as no transaction is so large that what comes meanwhile has to wait for it.
     ``wake`` is called with a lane, a key and the lane's time when the key's timer is due;
     the ``gate`` is passed ahead of each batch and each round of timers.
     """
@@ -49,7 +50,7 @@ class Agent:
     outputs: tuple[str, ...] = ()
     wake: Wake | None = None
     gate: Gate | None = None
-    commit_every_s: float = 0.5
+    commit_every_s: float = 0.1
 
 
 class Part(Protocol):
