@@ -99,7 +99,10 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         async def fetch_in_time(assignment: Any, node_id: int, request: Any) -> Any:  # noqa: ANN401 - as above
             left_s = asked_s.get(node_id, 0.0) + FETCH_EVERY_S - time.monotonic()
             if left_s > 0:
-                await asyncio.sleep(left_s)
+                try:
+                    await asyncio.sleep(left_s)
+                except asyncio.CancelledError:
+                    return False  # as aiokafka's own does: its close() waits for it unguarded
             asked_s[node_id] = time.monotonic()
             return await fetch(assignment, node_id, request)
 
