@@ -2,7 +2,7 @@
 
 The same facts, spelled as each side reads them: the peer's JSON, and canonical events. The
 agent keeps 20 tags and runs 20 rules; its state, tag changes, decisions and offsets are one
-transaction each half second. The peer counts, sums and keeps a category, at least once.
+transaction each tenth of a second. The peer counts, sums and keeps a category, at least once.
 """
 
 import json

@@ -185,10 +185,10 @@ class _Client:
 
     async def flood(self, seconds: float) -> float:
         """Post as fast as answers come; return the events per second that went all the way."""
-        users, began_s, began_ms = list[str](), time.perf_counter(), time.time_ns() / 1e6
+        users, began_ms = list[str](), time.time_ns() / 1e6
 
         async def one() -> None:
-            while time.perf_counter() - began_s < seconds:
+            while time.time_ns() / 1e6 - began_ms < seconds * 1000:
                 users.append(await self.post())
 
         await asyncio.gather(*(one() for _ in range(CONNECTIONS)))

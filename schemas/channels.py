@@ -70,6 +70,11 @@ CHANNELS: Final = {
 }  # fmt: skip
 
 
+def needs_consent(channel: str) -> bool:
+    """Say whether each message over a channel uses up a consent."""
+    return CHANNELS.get(channel, ChannelFacts()).consent
+
+
 def window_ms(channel: str, events: list[str]) -> int | None:
     """Return how long a channel is open after one of these events, at the longest.
 

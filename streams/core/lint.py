@@ -4,12 +4,11 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from schemas.authoring import Condition, Match
-from schemas.channels import CHANNELS, window_ms
+from schemas.channels import CHANNELS, needs_consent, window_ms
 from schemas.rules import Rule, Send, Step
 from schemas.triggers import Date, Trigger
 from streams.core.conditions import Fault, Ref, leaves, parse, parse_ref, suggest
 from streams.core.paths import Names
-from streams.core.reach import needs_consent
 from streams.core.steps import walk
 from streams.core.value_types import Holds, check, of_property, of_tag
 from streams.core.yaml_places import Place

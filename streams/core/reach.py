@@ -7,7 +7,7 @@ as it does of the consents to a subscription message. Who unfollowed is out of r
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from schemas.channels import CHANNELS, ChannelFacts, Opening
+from schemas.channels import CHANNELS, ChannelFacts, Opening, needs_consent
 from schemas.events import Event
 from streams.core.consents import FOLLOWING, consents, refused, spend
 from streams.core.hearing import Effects
@@ -25,11 +25,6 @@ def is_open(state: State, channel: str, at_ms: int) -> bool:
         return True
     until_ms, left = state.windows.get(channel, (0, 0))
     return left > 0 and at_ms <= until_ms
-
-
-def needs_consent(channel: str) -> bool:
-    """Say whether each message over a channel uses up a consent."""
-    return CHANNELS.get(channel, _FREE).consent
 
 
 def agreed(state: State, channel: str, ids: Mapping[str, str]) -> bool:

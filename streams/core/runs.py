@@ -148,8 +148,8 @@ class Flow:
         state, clock_ms = hearing.state, hearing.clock_ms
         found = via
         if state.answers and self.rule.rule.purpose == "marketing":
-            found = [] if refused(state, ALL_CHANNELS) else found
-            found = [one for one in found if not refused(state, one)]
+            never = refused(state, ALL_CHANNELS)
+            found = [one for one in via if not (never or refused(state, one))]
             if found != via:
                 hearing.note("marketing not refused", ", ".join(found), ok=bool(found))
             if not found:

@@ -1,5 +1,7 @@
 """Laws of consents: in whatever order answers arrive; never a send more than was allowed."""
 
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -34,9 +36,9 @@ ANSWERS = st.one_of(
 
 
 @given(st.lists(ANSWERS, max_size=12), st.randoms(use_true_random=False))
-def test_the_order_of_arrival_does_not_matter(story: list[Event], random: object) -> None:
+def test_the_order_of_arrival_does_not_matter(story: list[Event], random: Random) -> None:
     shuffled = list(story)
-    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    random.shuffle(shuffled)
     states = [ENGINE.load(None), ENGINE.load(None)]
     for state, some in zip(states, (story, shuffled), strict=True):
         feed(ENGINE, state, some)

@@ -1,6 +1,7 @@
 """Touches of a lane: sent at once and together, and never missing in what a commit waits for."""
 
 import asyncio
+from collections.abc import Iterable
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,6 +10,7 @@ import pytest
 from schemas.settings import Settings
 from streams.runtime import lane as lanes
 from streams.runtime.lane import PartitionLane
+from streams.runtime.producers import Unaddressed
 
 
 class Broker:
@@ -18,7 +20,9 @@ class Broker:
         self.sent: list[list[bytes]] = []
         self.acks: list[asyncio.Future[int]] = []
 
-    async def send_all(self, _producer: object, _topic: str, _partition: int, records: Any) -> int:  # noqa: ANN401 - as the real one's
+    async def send_all(
+        self, _producer: object, _topic: str, _partition: int, records: Iterable[Unaddressed]
+    ) -> int:
         self.sent.append([value for _, value, _ in records])
         self.acks.append(asyncio.get_running_loop().create_future())
         return await self.acks[-1]
