@@ -86,7 +86,7 @@ class OnAnswer:
             return
         before = state.answers.get(what)
         if before is None and len(state.answers) >= MAX_KEYS:
-            return
+            _forget_oldest(state)
         if before is None or at_ms > before[0] or (at_ms == before[0] and not self._yes):
             state.answers[what] = (at_ms, self._yes)
 
@@ -141,6 +141,13 @@ class OnFailed:
         elif held is None or at_ms > held.refused_ms + DAY_MS:
             # A delivery is over within a day: what went out before a refusal is not given back.
             _give(state, template_id, at_ms)
+
+
+def _forget_oldest(state: State) -> None:
+    """Make room for an answer; those about all channels and following stay."""
+    answers = state.answers
+    channels = [one for one in answers if one not in (ALL_CHANNELS, FOLLOWING)]
+    del answers[min(channels, key=lambda one: (answers[one][0], one))]
 
 
 def _is_no(entry: dict[str, Any]) -> bool:

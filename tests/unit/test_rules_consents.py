@@ -208,5 +208,8 @@ def test_strangers_cannot_fill_the_state() -> None:
     story += [asked(i, *["accept"] * 100, template=f"X{i}") for i in range(100)]
     feed(running, state, story)
     assert len(state.answers) == len(state.consents) == 64
+    assert "c99" in state.answers
+    assert reasons(running, state, [event("marketing_refused", 200), coupon(201)]) == ["refused"]
+    assert len(state.answers) == 64
     assert "X99" in state.consents
     assert all(len(one.given) == 64 for one in state.consents.values())
