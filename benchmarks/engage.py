@@ -27,7 +27,7 @@ from benchmarks.runtime.meter import Run
 from schemas.events import Event, encode_event
 from schemas.touches import decode_decision, decode_tag_changes
 from streams.core.engine import Engine as Core
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.runtime.table import HEADER_BYTES
 
 _HERE: Final = Path(__file__).parent

@@ -19,8 +19,8 @@ from schemas.topics import EVENTS
 from streams.agents.engage import Engage
 from streams.agents.ports import Batch
 from streams.core.engine import Engine
+from streams.core.load import load_rulebook
 from streams.core.plan import load_plan
-from streams.core.rulebook import load_rulebook
 from streams.runtime.producers import partition_of
 
 _NAMES: Final = ("product_viewed", "product_viewed", "cart_added", "product_viewed", "order_paid")

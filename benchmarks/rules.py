@@ -16,7 +16,7 @@ from typing import Any, Final
 from benchmarks import report
 from schemas.events import Event
 from streams.core.engine import Engine
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.core.state import State
 
 MAX_EVENT_US: Final = 15.0

@@ -16,7 +16,7 @@ from benchmarks.report import machine
 from benchmarks.tag_load import Job, load
 from schemas.settings import Settings
 from sinks.clickhouse.history import ask
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.runtime.tags.audit import audit_tags
 
 

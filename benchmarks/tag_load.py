@@ -23,8 +23,8 @@ from sinks.clickhouse.land import GROUP as LAND_GROUP
 from sinks.clickhouse.rows import build_parts, span_of
 from sinks.clickhouse.writer import Writer
 from streams.core.engine import Engine
+from streams.core.load import load_rulebook
 from streams.core.replay import run_timers
-from streams.core.rulebook import load_rulebook
 from streams.runtime.app import GROUP as WORKER_GROUP
 from streams.runtime.producers import new_producer, partition_of, send_all
 from streams.runtime.table import pack_value

@@ -24,8 +24,8 @@ from benchmarks import report
 from schemas.events import Event, decode_event, encode_event
 from streams.core.cells import number_of
 from streams.core.engine import Engine
+from streams.core.load import load_rulebook
 from streams.core.origins import moved
-from streams.core.rulebook import load_rulebook
 from streams.core.state import State
 
 BOOK: Final = Path(__file__).with_name("tags.yaml")

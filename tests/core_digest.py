@@ -10,7 +10,7 @@ from schemas.touches import encode
 from streams.core import COMPILED
 from streams.core.engine import Engine
 from streams.core.hearing import Effects
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.core.state import State
 
 END_MS = 40 * 86_400_000

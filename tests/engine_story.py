@@ -9,7 +9,8 @@ from typing import Any, Final
 from schemas.events import Event
 from schemas.touches import Decision
 from streams.core.engine import Engine
-from streams.core.rulebook import Rulebook, load_rulebook
+from streams.core.load import load_rulebook
+from streams.core.rulebook import Rulebook
 from streams.core.rules import Effects
 from streams.core.state import State
 

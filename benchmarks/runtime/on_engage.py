@@ -11,7 +11,7 @@ from schemas.topics import DECISIONS, TAGS, TOUCHES, Topic
 from streams.agents import engage
 from streams.agents.ports import Batch, Lane
 from streams.core.engine import Engine
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.runtime import log
 from streams.runtime.worker import Agent
 

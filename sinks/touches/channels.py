@@ -14,11 +14,10 @@ import msgspec
 import structlog
 from yarl import URL
 
-from schemas import touches
+from schemas import signing, touches
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 from schemas.touches import Touch
-from sinks.touches import signing
 
 # 409: the provider is still busy with the same key (the Idempotency-Key draft's meaning).
 RETRIED: Final = frozenset({408, 409, 425, 429})

@@ -5,27 +5,18 @@ Grammar: a mapping holds ``all: [..]``, ``any: [..]``, ``not: ..`` or a path wit
 field is false, ``ne`` too; only ``exists: false`` holds for it.
 """
 
-import difflib
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from streams.core.yaml_places import Place
+from streams.core.fault import Fault, Place, suggest
 
 Scalar = str | int | float | bool
 ORDERED: Final = ("gt", "gte", "lt", "lte")
 OPS: Final = ("eq", "ne", *ORDERED, "in", "has", "exists", "starts_with")
 NESTED_ROOTS: Final = ("properties", "context", "traits", "identities")
 PLAIN_ROOTS: Final = ("event", "type", "source", "door", "account")
-
-
-class Fault(Exception):
-    """A wrong part of a file: where in it, what, and what to do instead."""
-
-    def __init__(self, place: Place, problem: str, hint: str = "") -> None:
-        super().__init__(problem)
-        self.place, self.problem, self.hint = place, problem, hint
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +63,6 @@ class Not:
 
 
 Node = Compare | Group | Not
-
-
-def suggest(word: str, words: Iterable[str]) -> str:
-    """Return a "did you mean" for a misspelt word, or nothing."""
-    near = difflib.get_close_matches(word, list(words), n=1, cutoff=0.7)
-    return f"did you mean {near[0]}?" if near else ""
 
 
 def leaves(node: Node) -> Iterator[Compare]:

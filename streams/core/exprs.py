@@ -11,9 +11,9 @@ from typing import Final
 from schemas.segments import SegmentTag
 from schemas.tags import ExprTag, ValueTierTag
 from streams.core.compile import NUMBERS, ReadTag, tag_predicate
-from streams.core.conditions import Fault, Ref, parse, parse_ref, refs, suggest
+from streams.core.conditions import Ref, parse, parse_ref, refs
+from streams.core.fault import Fault, Place, suggest
 from streams.core.kinds import MAX_AMOUNT
-from streams.core.yaml_places import Place
 
 Maker = Callable[[ReadTag], object]
 OPS: Final = ("add", "subtract", "multiply", "divide")

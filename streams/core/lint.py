@@ -7,11 +7,11 @@ from schemas.authoring import Condition, Match
 from schemas.channels import CHANNELS, needs_consent, window_ms
 from schemas.rules import Rule, Send, Step
 from schemas.triggers import Date, Trigger
-from streams.core.conditions import Fault, Ref, leaves, parse, parse_ref, suggest
+from streams.core.conditions import Ref, leaves, parse, parse_ref
+from streams.core.fault import Fault, Place, suggest
 from streams.core.paths import Names
 from streams.core.steps import walk
 from streams.core.value_types import Holds, check, of_property, of_tag
-from streams.core.yaml_places import Place
 
 _DAY_MIN: Final = 24 * 60
 _MINUTE_MS: Final = 60_000

@@ -7,9 +7,9 @@ from schemas.authoring import Condition
 from schemas.plan import Plan, PlannedEvent
 from schemas.policies import Policies
 from schemas.tags import ChannelTag, ChurnRiskTag, ExprTag, FlagTag, PerKeyTag, RfmTag, Tag
-from streams.core.conditions import Fault, Ref, parse, parse_ref, refs, suggest
+from streams.core.conditions import Ref, parse, parse_ref, refs
 from streams.core.exprs import expr_refs
-from streams.core.yaml_places import Place
+from streams.core.fault import Fault, Place, suggest
 
 _PART_DEPTH: Final = 2
 _OWN: Final = "if it is your own, name it under declares"

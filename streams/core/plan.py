@@ -19,8 +19,8 @@ from schemas.plan import (
     PropertySpec,
 )
 from schemas.settings import SHIPPED_PLAN
-from streams.core.conditions import Fault, suggest
-from streams.core.yaml_places import Located, Place, read_yaml
+from streams.core.fault import Fault, Place, suggest
+from streams.core.yaml_places import Located, read_yaml
 
 _NUMBERS: Final = ("number", "integer")
 _TEXTS: Final = ("string", "id")

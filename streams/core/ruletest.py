@@ -27,11 +27,12 @@ from schemas.policies import Zone
 from schemas.sources import Source
 from schemas.touches import Decision, Outcome, TagChange
 from streams.core.compile import equal
-from streams.core.conditions import suggest
+from streams.core.fault import Place, suggest
 from streams.core.given import Given
-from streams.core.rulebook import TAG_TEST_SUFFIX, TEST_SUFFIX, Rulebook, explain
+from streams.core.load import TAG_TEST_SUFFIX, TEST_SUFFIX, explain
+from streams.core.rulebook import Rulebook
 from streams.core.rules import Effects, LiveRule
-from streams.core.yaml_places import Place, read_yaml
+from streams.core.yaml_places import read_yaml
 
 # A Monday morning in Shanghai.
 START: Final = "2026-03-02T10:00:00+08:00"

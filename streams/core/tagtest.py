@@ -16,12 +16,13 @@ from schemas.errors import ConfigInvalid
 from schemas.events import Event
 from schemas.touches import TagChange
 from streams.core.compile import equal
-from streams.core.conditions import suggest
 from streams.core.engine import Engine
-from streams.core.rulebook import TAG_TEST_SUFFIX, Rulebook, explain
+from streams.core.fault import Place, suggest
+from streams.core.load import TAG_TEST_SUFFIX, explain
+from streams.core.rulebook import Rulebook
 from streams.core.ruletest import START, Failure, Happening, OffsetMs
 from streams.core.state import State
-from streams.core.yaml_places import Place, read_yaml
+from streams.core.yaml_places import read_yaml
 
 _USER = "user_id:test"
 _START_MS = round(datetime.fromisoformat(START).timestamp() * 1000)

@@ -20,7 +20,6 @@ from streams.core.parse_segment import parse_segment
 from streams.core.parse_sensors import parse_sensors
 from streams.core.parse_wechat import parse_wechat, require_expat
 from streams.core.parse_wecom import parse_wecom
-from streams.core.plan import shipped_plan
 from streams.core.times import EARLIEST_MS, EARLIEST_OF_SERVERS_MS, event_time
 
 _DETAIL_MAX: Final = 200
@@ -37,12 +36,10 @@ class Validator:
     """Parse by door, clean, identify, check against the plan; pure, and safe to share.
 
     ``pii_key`` keys the HMAC over phones and e-mails; an empty one raises ``ConfigInvalid``.
-    Without a plan the one that comes with Siyu holds.
     """
 
-    def __init__(self, pii_key: bytes, plan: Plan | None = None) -> None:
+    def __init__(self, pii_key: bytes, plan: Plan) -> None:
         require_expat()
-        plan = plan if plan is not None else shipped_plan()
         self._identifier = Identifier(pii_key)
         self._cleaner = Cleaner(self._identifier)
         self._contracts = compile_plan(plan)

@@ -7,7 +7,8 @@ from typing import Final, Literal
 from schemas.plan import Plan
 from schemas.segments import SegmentTag
 from schemas.tags import ExprTag, StageTag, Tag
-from streams.core.conditions import ORDERED, Compare, Fault, Ref, Scalar, suggest
+from streams.core.conditions import ORDERED, Compare, Ref, Scalar
+from streams.core.fault import Fault, suggest
 from streams.core.stages import SEGMENTS
 
 Type = Literal["number", "text", "true or false", "list"]

@@ -7,8 +7,8 @@ from typing import Final
 import yaml
 
 from schemas.errors import ConfigInvalid
+from streams.core.fault import Place
 
-Place = tuple[str | int, ...]
 MAX_DEPTH: Final = 40
 # Aliases can make a short file endless.
 MAX_VALUES: Final = 100_000

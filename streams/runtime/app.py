@@ -8,8 +8,8 @@ from streams.agents.engage import Engage
 from streams.agents.ingest import Ingest
 from streams.core import COMPILED
 from streams.core.engine import Engine
+from streams.core.load import load_rulebook
 from streams.core.plan import load_plan
-from streams.core.rulebook import load_rulebook
 from streams.core.validate import Validator
 from streams.core.watch import RejectWatch
 from streams.runtime.api import UserApi

@@ -223,8 +223,8 @@ def query(
 def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     """Load and compile the rulebook; a fault is told with file and line."""
     from streams.core.engine import Engine
+    from streams.core.load import load_rulebook
     from streams.core.plan import load_plan
-    from streams.core.rulebook import load_rulebook
 
     settings = Settings()
     loaded = load_rulebook(rulebook or settings.rulebook, load_plan(settings.plan))
@@ -237,8 +237,8 @@ def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
 @rules.command("test")
 def rules_test(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     """Run the *.test.yaml files beside the rules on a virtual clock."""
+    from streams.core.load import load_rulebook
     from streams.core.plan import load_plan
-    from streams.core.rulebook import load_rulebook
     from streams.core.ruletest import find_tests
     from streams.core.ruletest import run as run_file
 

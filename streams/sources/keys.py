@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from schemas.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, verify
 from schemas.sources import Limit, Source, Sources, WriteKey
-from sinks.touches.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, verify
 from streams.sources.doors import Refusal
 
 Clock = Callable[[], float]

@@ -12,8 +12,10 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from schemas.errors import ConfigInvalid
 from schemas.raw import RawRecord, from_headers
 from schemas.rejects import Reject
+from streams.core.plan import load_plan
 from streams.core.validate import Validator
 from streams.sources import sensors
 from streams.sources.budget import Hold, read_body
@@ -58,7 +60,7 @@ class SensorsDoor:
             what = "this key has used up its rate; send it again later"
             raise Refused(Refusal(503, "rate_limited", what, retry_after_s=wait_s))
         if request.headers.get("Dry-Run", "").lower() == "true":
-            return web.json_response(await self._dry_run(records))
+            return await self._dry_run(request, records)
         await self._edge.store("sensors", records, hold)
         if request.method == "GET":
             return web.Response(body=_PIXEL, content_type="image/gif")
@@ -92,8 +94,13 @@ class SensorsDoor:
             return [sensors.whole(why, original, arrival, account)], account
         return records, account
 
-    async def _dry_run(self, records: Sequence[Record]) -> dict[str, Any]:
-        """Return what ingest would make of the records; nothing is written."""
+    async def _dry_run(self, request: web.Request, records: Sequence[Record]) -> web.Response:
+        """Answer what ingest would make of the records; nothing is written."""
+        try:
+            validator = self._validator
+        except ConfigInvalid as invalid:
+            # A person reads this answer: also a mini-program's is told.
+            return self._edge.answer(request, Refusal(500, "plan_invalid", str(invalid)))
         rejected: list[dict[str, Any]] = []
         for number, record in enumerate(records):
             if number % _BREATHE_EVERY == _BREATHE_EVERY - 1:
@@ -102,17 +109,18 @@ class SensorsDoor:
             if record.reason or envelope is None:
                 rejected.append({"item": number, "stage": "collect", "reason": record.reason})
                 continue
-            outcome = self._validator.event(RawRecord(envelope, record.value), -1, -1)
+            outcome = validator.event(RawRecord(envelope, record.value), -1, -1)
             if isinstance(outcome, Reject):
                 told = {"stage": outcome.stage, "reason": outcome.reason, "detail": outcome.detail}
                 rejected.append({"item": number, **told})
-        return {"valid": len(records) - len(rejected), "rejected": rejected}
+        valid = len(records) - len(rejected)
+        return web.json_response({"valid": valid, "rejected": rejected})
 
     @cached_property
     def _validator(self) -> Validator:
         # Without a key nobody could be identified, but a dry run keeps nothing: any will do.
         key = self._edge.settings.pii_key.get_secret_value() or "dry run"
-        return Validator(key.encode())
+        return Validator(key.encode(), load_plan(self._edge.settings.plan))
 
     def _forgets(self, request: web.Request) -> bool:
         """Tell if the sender may be a mini-program; unless its key says other, it may."""

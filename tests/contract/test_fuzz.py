@@ -11,6 +11,7 @@ from schemas.events import Event
 from schemas.raw import RawRecord
 from schemas.rejects import Reject
 from schemas.settings import Settings
+from streams.core.plan import shipped_plan
 from streams.core.validate import Validator
 from streams.runtime.broker import ensure_topics
 from tests.collect_harness import Edge, Tap, collector, ready, until
@@ -107,7 +108,11 @@ def test_no_body_harms_a_door_or_the_good_events_in_between(
 ) -> None:
     bodies = int(request.config.getoption("--bodies"))
     ensure_topics(Settings(kafka=kafka))
-    fuzzer, mark, validator = Fuzzer(bodies), f"good-{uuid.uuid4().hex[:8]}", Validator(b"key")
+    fuzzer, mark, validator = (
+        Fuzzer(bodies),
+        f"good-{uuid.uuid4().hex[:8]}",
+        Validator(b"key", shipped_plan()),
+    )
     statuses, outcomes, sizes_mb = Counter[int](), Counter[str](), list[float]()
     with collector(kafka, tmp_path) as edge:
         until(lambda: ready(edge), "the edge is ready")

@@ -13,7 +13,7 @@ import pytest
 
 from schemas.settings import Settings
 from streams.core.engine import Engine
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.runtime.broker import ensure_topics
 from streams.runtime.table import HEADER_BYTES
 from tests.faults.conftest import SpareBroker

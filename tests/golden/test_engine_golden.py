@@ -8,7 +8,7 @@ import pytest
 from schemas.touches import encode
 from streams.core.cells import StateUnreadable
 from streams.core.engine import Engine
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from tests.engine_story import DAY_MS, USER, add, event, feed, minutes
 
 HERE = Path(__file__).parent / "engine"

@@ -10,6 +10,7 @@ import pytest
 from schemas.events import Event, decode_event, encode_event
 from schemas.raw import Envelope, RawRecord
 from schemas.rejects import Reject
+from streams.core.plan import shipped_plan
 from streams.core.validate import Validator
 
 BODIES = sorted((Path(__file__).parent / "bodies").glob("*.json"))
@@ -17,7 +18,7 @@ BODIES = sorted((Path(__file__).parent / "bodies").glob("*.json"))
 
 def outcome(case: dict[str, Any]) -> dict[str, Any]:
     raw = RawRecord(msgspec.convert(case["envelope"], Envelope), case["body"].encode())
-    got = Validator(b"golden-key").event(raw, 3, 7)
+    got = Validator(b"golden-key", shipped_plan()).event(raw, 3, 7)
     if isinstance(got, Reject):
         return {"reject": msgspec.to_builtins(got)}
     return {"event": decode_event(encode_event(got))}

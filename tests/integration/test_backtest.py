@@ -18,7 +18,7 @@ from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
 from sinks.clickhouse.rows import build_parts, span_of
 from streams.core.engine import Engine
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.runtime.rules import fanout
 from streams.runtime.rules.backtest import backtest
 from streams.runtime.rules.compare import Span

@@ -28,6 +28,7 @@ from tests.collect_harness import (
     NEW_AES,
     OLD_AES,
     TOKEN,
+    Answer,
     Dropped,
     Edge,
     Stored,
@@ -151,6 +152,27 @@ def test_a_dry_run_tells_what_would_become_of_each_event_and_writes_nothing(
     assert ask(b"x")["rejected"] == [{"item": 0, "stage": "collect", "reason": "not_json"}]
     assert ask(good, "/sa?token=k-mini")["valid"] == 1
     assert tap.look() == ([], [])
+
+
+def test_a_dry_run_judges_by_the_plan_that_ingest_has(broker: str, tmp_path: Path) -> None:
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("defaults: {unplanned: reject}\nevents:\n  e: {}\n")
+
+    def ask(edge: Edge, item: bytes) -> Answer:
+        form = b"data_list=" + quote(base64.b64encode(item), safe="").encode()
+        return edge.post("/debug?token=k-mini", form, {"Dry-Run": "true"})
+
+    item = b'[{"distinct_id":"d","type":"track","event":"%s","time":1700000000000}]'
+    with collector(broker, tmp_path, SIYU_PLAN=str(plan)) as edge:
+        assert json.loads(ask(edge, item % b"e").body)["valid"] == 1
+        # Siyu's own plan knows this event, this one does not.
+        (told,) = json.loads(ask(edge, item % b"product_viewed").body)["rejected"]
+        assert told["reason"] == "unplanned_event"
+    plan.write_text("events: [\n")
+    with collector(broker, tmp_path, SIYU_PLAN=str(plan)) as edge:
+        answer = ask(edge, item % b"e")
+        assert answer.status == 500
+        assert json.loads(answer.body)["code"] == "plan_invalid"
 
 
 def test_wechat_checks_the_url(edge: Edge) -> None:

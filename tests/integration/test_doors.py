@@ -17,8 +17,8 @@ from wechatpy.crypto import WeChatCrypto
 from wechatpy.utils import WeChatSigner
 
 from schemas.settings import Settings
+from schemas.signing import sign
 from schemas.sources import load_sources
-from sinks.touches.signing import sign
 from streams.runtime.broker import ensure_topics
 from streams.sources.collect import build_app
 from streams.sources.replies import Replier

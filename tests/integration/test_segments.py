@@ -14,7 +14,8 @@ from schemas.settings import Settings
 from schemas.touches import TagChange
 from sinks.clickhouse.migrate import migrate
 from streams.core.engine import Engine
-from streams.core.rulebook import Rulebook, load_rulebook
+from streams.core.load import load_rulebook
+from streams.core.rulebook import Rulebook
 from streams.runtime.segments.store import SegmentStore
 from tests.land_harness import make_event
 

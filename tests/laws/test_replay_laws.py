@@ -11,8 +11,8 @@ from schemas.settings import ROOT
 from schemas.touches import Decision
 from streams.core.engine import Engine
 from streams.core.lean import decider
+from streams.core.load import load_rulebook
 from streams.core.replay import decisions_of
-from streams.core.rulebook import load_rulebook
 from tests.engage_lane import LiveRun, clocked
 from tests.engine_story import HOUR_MS, MINUTE_MS, T0_MS, event, minutes
 

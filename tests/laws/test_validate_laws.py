@@ -13,7 +13,7 @@ from streams.core.plan import shipped_plan
 from streams.core.problems import REASONS
 from streams.core.validate import Validator
 
-VALIDATOR = Validator(b"law-key")
+VALIDATOR = Validator(b"law-key", shipped_plan())
 DOORS: tuple[Door, ...] = get_args(Door)
 SOURCES: tuple[Source, ...] = get_args(Source)
 RECEIVED_MS = 1_782_900_000_000

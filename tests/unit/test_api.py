@@ -8,6 +8,7 @@ from faust.types import TP
 
 from schemas.settings import Settings
 from streams.agents.ingest import Ingest
+from streams.core.plan import shipped_plan
 from streams.core.validate import Validator
 from streams.runtime.api import UserApi
 from streams.runtime.profile.lookup import Nobody
@@ -35,7 +36,7 @@ def page(holds: set[int], *, token: str = "", port: int = 0) -> tuple[StatusPage
         meter=SimpleNamespace(batches=0, commit_counts=[0] * 12, commit_sum_s=0.0),
         open_lanes=list[TP], all_lanes=list[TP],
     )  # fmt: skip
-    return StatusPage(settings, worker, Ingest(Validator(b"k")), api), worker
+    return StatusPage(settings, worker, Ingest(Validator(b"k", shipped_plan())), api), worker
 
 
 async def _ask(status: StatusPage, worker: Any, *, token: str) -> tuple[int, str]:  # noqa: ANN401 - a stand-in

@@ -2,7 +2,8 @@ import pytest
 
 from schemas.events import Event
 from streams.core.compile import audience, getter, predicate
-from streams.core.conditions import Fault, parse, parse_ref
+from streams.core.conditions import parse, parse_ref
+from streams.core.fault import Fault
 from tests.engine_story import event
 
 EVENT = event(

@@ -7,9 +7,10 @@ from schemas.events import Event
 from schemas.raw import Door, Envelope, RawRecord
 from schemas.rejects import Reject
 from streams.core import channel
+from streams.core.plan import shipped_plan
 from streams.core.validate import Validator
 
-VALIDATOR = Validator(b"unit-key")
+VALIDATOR = Validator(b"unit-key", shipped_plan())
 RECEIVED_MS = 1_782_900_000_000
 
 

@@ -1,8 +1,8 @@
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from schemas.signing import sign
 from schemas.sources import Limit, Sources, WriteKey
-from sinks.touches.signing import sign
 from streams.sources.doors import Refusal
 from streams.sources.keys import Account, Bucket, Keys, unsigned
 

@@ -5,6 +5,7 @@ import pytest
 from schemas.events import Event
 from schemas.raw import Envelope, RawRecord
 from streams.core.engine import Engine
+from streams.core.plan import shipped_plan
 from streams.core.state import State
 from streams.core.validate import Validator
 from tests.engine_story import T0_MS, engine, event, feed, run_on
@@ -138,7 +139,7 @@ def test_a_push_of_a_mini_program_gives_the_consent(answer: str, reason: str) ->
         "MsgType": "event", "Event": "subscribe_msg_popup_event", "List": [
         {{"TemplateId": "T1", "SubscribeStatusString": "{answer}", "PopupScene": "0"}}]}}"""
     envelope = Envelope(door="wechat", source="mini_program", account="wx1", received_at_ms=T0_MS)
-    told = Validator(b"key").event(RawRecord(envelope, pushed.encode()), 0, 0)
+    told = Validator(b"key", shipped_plan()).event(RawRecord(envelope, pushed.encode()), 0, 0)
     assert isinstance(told, Event)
     running = engine(book())
     assert reasons(running, running.load(None), [told, coupon(1)]) == [reason]

@@ -6,7 +6,7 @@ from schemas.errors import ConfigInvalid
 from schemas.segments import Segment
 from schemas.settings import SHIPPED_PLAN
 from streams.core.engine import Engine
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.runtime.segments.files import Segments, segment_of, segments_of
 from tests.land_harness import make_event
 

@@ -5,7 +5,7 @@ import pytest
 
 from schemas.errors import ConfigInvalid
 from schemas.settings import ROOT
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.core.ruletest import find_tests, run
 from tests.engine_story import book
 

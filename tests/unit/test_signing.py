@@ -3,7 +3,7 @@ import hmac
 
 import pytest
 
-from sinks.touches.signing import TOLERANCE_S, sign, verify
+from schemas.signing import TOLERANCE_S, sign, verify
 
 SECRET, BODY, NOW_S = b"k", '{"用户":"甲"}'.encode(), 1_700_000_000
 

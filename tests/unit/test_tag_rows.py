@@ -6,6 +6,7 @@ from schemas.errors import ConfigInvalid
 from schemas.events import Event
 from schemas.raw import Envelope, RawRecord
 from streams.core.imports import imported
+from streams.core.plan import shipped_plan
 from streams.core.validate import Validator
 from streams.runtime.tags.imports import item_of
 from streams.runtime.tags.rows import Bad, Row, of_file
@@ -84,9 +85,11 @@ def test_an_item_of_a_row_passes_the_validation_of_all_events_as_itself(
     item = item_of("vip", Row(1, user, value, AT_MS), AT_MS)
     assert item == item_of("vip", Row(9, user, value, None), AT_MS)
     envelope = Envelope(door="native", source="server", account="t", received_at_ms=AT_MS + 9)
-    event = Validator(b"key").event(RawRecord(envelope, item), 0, 0)
+    event = Validator(b"key", shipped_plan()).event(RawRecord(envelope, item), 0, 0)
     assert isinstance(event, Event), event
     assert (event.user, event.timestamp_ms) == (user, AT_MS)
     assert imported("vip")(event) == (value,)
     app = Envelope(door="native", source="app", account="t", received_at_ms=AT_MS + 9)
-    assert not isinstance(Validator(b"key").event(RawRecord(app, item), 0, 0), Event)
+    assert not isinstance(
+        Validator(b"key", shipped_plan()).event(RawRecord(app, item), 0, 0), Event
+    )

@@ -4,7 +4,7 @@ import pytest
 
 from schemas.settings import ROOT
 from schemas.tags import TagKinds, layer_of
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.runtime.tags.explain import canonical
 from streams.runtime.tags.lint import lint
 from streams.runtime.tags.words import describe, spell_ms

@@ -8,9 +8,10 @@ from schemas.events import Event
 from schemas.raw import Door, Envelope, RawRecord
 from schemas.rejects import Reject
 from schemas.sources import Source
+from streams.core.plan import shipped_plan
 from streams.core.validate import Validator
 
-VALIDATOR = Validator(b"unit-key")
+VALIDATOR = Validator(b"unit-key", shipped_plan())
 RECEIVED_MS = 1_782_900_000_000
 TRACK = {"type": "track", "event": "wrote", "userId": "u-1", "messageId": "m-1"}
 
@@ -204,4 +205,4 @@ def test_a_message_without_id_gets_one_from_its_bytes() -> None:
 
 def test_an_empty_key_for_personal_data_is_refused() -> None:
     with pytest.raises(ConfigInvalid, match="SIYU_PII_KEY"):
-        Validator(b"")
+        Validator(b"", shipped_plan())

@@ -11,6 +11,7 @@ from wechatpy.crypto import WeChatCrypto
 from schemas.events import Event
 from schemas.raw import Envelope, RawRecord
 from schemas.sources import Reply, Sources, WeChatAccount, WeComAccount
+from streams.core.plan import shipped_plan
 from streams.core.validate import Validator
 from streams.sources import official_account, replies, wecom
 from streams.sources.doors import Arrival, Refusal, accept
@@ -43,7 +44,7 @@ def event_of(message: bytes) -> Event:
     envelope = Envelope(
         door="wecom", source="wecom", account=CORP, received_at_ms=1_714_037_060_000
     )
-    found = Validator(b"k").event(RawRecord(envelope, message), 0, 0)
+    found = Validator(b"k", shipped_plan()).event(RawRecord(envelope, message), 0, 0)
     assert isinstance(found, Event), found
     return found
 

@@ -10,12 +10,13 @@ from schemas.errors import ConfigInvalid
 from schemas.events import Event
 from schemas.settings import Settings
 from sinks.clickhouse.history import History
-from streams.core.conditions import suggest
 from streams.core.engine import Engine
+from streams.core.fault import suggest
 from streams.core.lean import decider
+from streams.core.load import load_rulebook
 from streams.core.plan import load_plan
 from streams.core.replay import decisions_of
-from streams.core.rulebook import Rulebook, load_rulebook
+from streams.core.rulebook import Rulebook
 from streams.runtime.rules.compare import Span, compare
 from streams.runtime.rules.fanout import fan_out
 from streams.runtime.rules.sources import Book

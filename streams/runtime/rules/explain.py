@@ -11,11 +11,11 @@ from schemas.identities import KINDS
 from schemas.settings import Settings
 from schemas.touches import Decision
 from sinks.clickhouse.history import History, ask
-from streams.core.conditions import suggest
 from streams.core.engine import Engine
+from streams.core.fault import suggest
+from streams.core.load import load_rulebook
 from streams.core.plan import load_plan
 from streams.core.replay import Unfoldable, replay
-from streams.core.rulebook import load_rulebook
 from streams.core.whynot import why_not
 from streams.runtime.rules.compare import Span
 from streams.runtime.rules.published import read_published

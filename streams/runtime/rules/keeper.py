@@ -29,7 +29,7 @@ from schemas.settings import Settings, home
 from schemas.topics import EVENTS, RULEBOOKS
 from streams.agents.engage import Engage
 from streams.core.engine import Engine
-from streams.core.rulebook import load_rulebook
+from streams.core.load import load_rulebook
 from streams.runtime.lane import PartitionLane
 from streams.runtime.producers import new_producer
 from streams.runtime.rules.follower import Follower, end_of

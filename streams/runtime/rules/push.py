@@ -16,10 +16,11 @@ from schemas.rulebooks import VERSION_KEY, Pushed, encode, read_files, version_o
 from schemas.rules import Status
 from schemas.settings import Settings
 from schemas.topics import RULEBOOKS
-from streams.core.conditions import suggest
 from streams.core.engine import Engine
+from streams.core.fault import suggest
+from streams.core.load import TEST_SUFFIX, load_rulebook
 from streams.core.plan import load_plan
-from streams.core.rulebook import TEST_SUFFIX, Rulebook, load_rulebook
+from streams.core.rulebook import Rulebook
 from streams.core.ruletest import find_tests
 from streams.core.ruletest import run as run_tests
 from streams.core.yaml_places import read_yaml

@@ -7,8 +7,9 @@ from schemas.errors import ConfigInvalid, PartMissing
 from schemas.rulebooks import read_files, version_of
 from schemas.settings import Settings
 from sinks.clickhouse.history import ask
+from streams.core.load import load_rulebook
 from streams.core.plan import load_plan
-from streams.core.rulebook import Rulebook, load_rulebook
+from streams.core.rulebook import Rulebook
 from streams.runtime.rules.published import Published, read_published
 from streams.runtime.rules.sources import shelve
 

@@ -8,9 +8,10 @@ import yaml
 
 from schemas.errors import ConfigInvalid
 from schemas.segments import PREFIX, Segment, SegmentTag
-from streams.core.conditions import suggest
+from streams.core.fault import suggest
+from streams.core.load import TEST_SUFFIX, load_rulebook
 from streams.core.plan import load_plan
-from streams.core.rulebook import TEST_SUFFIX, Rulebook, load_rulebook
+from streams.core.rulebook import Rulebook
 
 FILE: Final = "segments.yaml"
 _HEAD: Final = (

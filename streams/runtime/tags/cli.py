@@ -12,8 +12,9 @@ import typer
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 from schemas.tags import ImportTag, Tag
-from streams.core.conditions import suggest
-from streams.core.rulebook import Rulebook, load_rulebook
+from streams.core.fault import suggest
+from streams.core.load import load_rulebook
+from streams.core.rulebook import Rulebook
 from streams.runtime.printing import Json, end_tests, print_json, print_table
 
 app = typer.Typer(help="Tags: check, explain, test, import, rebuild.", no_args_is_help=True)

@@ -9,7 +9,8 @@ from schemas.plan import Plan
 from schemas.segments import PREFIX
 from schemas.tags import ValueTierTag, layer_of
 from streams.core.engine import Engine
-from streams.core.rulebook import TEST_SUFFIX, Rulebook, load_rulebook, tag_version
+from streams.core.load import TEST_SUFFIX, load_rulebook
+from streams.core.rulebook import Rulebook, tag_version
 from streams.core.tagtest import find_tag_tests, read_tests
 from streams.core.yaml_places import read_yaml
 
