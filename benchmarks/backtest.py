@@ -18,10 +18,10 @@ from schemas.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.history import History
 from sinks.clickhouse.migrate import migrate, statements
-from streams.runtime.rules.backtest import backtest
-from streams.runtime.rules.compare import Span
-from streams.runtime.rules.fanout import fan_out
-from streams.runtime.rules.sources import find_book
+from streams.commands.rules.backtest import backtest
+from streams.commands.rules.compare import Span
+from streams.commands.rules.fanout import fan_out
+from streams.runtime.rulebooks.sources import find_book
 
 BAR_PER_S: Final = 100_000
 _EVENTS_PER_VISIT: Final = 6

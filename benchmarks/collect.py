@@ -23,7 +23,7 @@ from typing import Any, Final
 from benchmarks import report, stage
 from schemas.errors import PartMissing
 from schemas.settings import ROOT
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 
 SERVERS: Final = ("siyu", "bare", "blind")
 BATCHES: Final = (1, 100)
@@ -78,7 +78,7 @@ def _serving(
     sources.write_text(_SOURCES, "utf-8")
     argv = ["-m", "benchmarks.on_collect", server, kafka, str(port)]
     if server == "siyu":
-        argv = ["-m", "streams.runtime.cli", "collect"]
+        argv = ["-m", "streams.commands.cli", "collect"]
     env = {"SIYU_KAFKA": kafka, "SIYU_SOURCES": str(sources), "SIYU_COLLECT_PORT": str(port)}
     log = folder / f"{server}.log"
     with log.open("ab") as told:

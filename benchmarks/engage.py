@@ -26,9 +26,9 @@ from benchmarks.runtime.harness import Bench, Row
 from benchmarks.runtime.meter import Run
 from schemas.events import Event, encode_event
 from schemas.touches import decode_decision, decode_tag_changes
+from streams.authoring.load import load_rulebook
 from streams.core.engine import Engine as Core
-from streams.core.load import load_rulebook
-from streams.runtime.table import HEADER_BYTES
+from streams.runtime.state.shard import HEADER_BYTES
 
 _HERE: Final = Path(__file__).parent
 _ENGAGE: Final = Engine("engage", "engage", "faust-streaming", validate="msgspec")

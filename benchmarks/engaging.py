@@ -18,10 +18,10 @@ from schemas.settings import Settings
 from schemas.topics import EVENTS
 from streams.agents.engage import Engage
 from streams.agents.ports import Batch
+from streams.authoring.load import load_rulebook
+from streams.authoring.plan import load_plan
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
-from streams.core.plan import load_plan
-from streams.runtime.producers import partition_of
+from streams.runtime.lanes.producers import partition_of
 
 _NAMES: Final = ("product_viewed", "product_viewed", "cart_added", "product_viewed", "order_paid")
 _USERS: Final = 5000

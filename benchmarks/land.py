@@ -35,7 +35,7 @@ from schemas.settings import ROOT, Settings, StackSettings, at_home
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.land import GROUP
 from sinks.clickhouse.migrate import migrate
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 
 LANDERS: Final = ("siyu", "rows", "kafka_engine")
 BAR_ROWS_S: Final = 100_000
@@ -193,7 +193,7 @@ def _landing(
         with _kafka_engine(settings, client):
             yield None
         return
-    module = ["streams.runtime.cli", "land"] if name == "siyu" else ["benchmarks.on_land_rows"]
+    module = ["streams.commands.cli", "land"] if name == "siyu" else ["benchmarks.on_land_rows"]
     environment = os.environ | {
         "SIYU_KAFKA": settings.kafka, "SIYU_CLICKHOUSE": settings.clickhouse,
     }  # fmt: skip

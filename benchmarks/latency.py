@@ -38,7 +38,7 @@ from schemas.errors import PartMissing
 from schemas.settings import ROOT, Settings, at_home
 from schemas.topics import TOUCHES
 from schemas.touches import decode_touch
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 
 BAR_MS: Final = 100.0
 LOADS: Final = {"10 %": 0.1, "50 %": 0.5}
@@ -233,7 +233,7 @@ def _parts(folder: Path) -> Iterator[str]:
     with (folder / "parts.log").open("wb") as log:
         try:
             for part in ("collect", "worker"):
-                argv = [sys.executable, "-m", "streams.runtime.cli", part]
+                argv = [sys.executable, "-m", "streams.commands.cli", part]
                 running.append(subprocess.Popen(argv, cwd=ROOT, env=env, stdout=log, stderr=log))
             yield f"http://127.0.0.1:{port}"
         finally:

@@ -29,8 +29,8 @@ from schemas.errors import PartMissing
 from schemas.events import encode_event
 from schemas.settings import ROOT, Settings, at_home
 from schemas.topics import EVENTS
-from streams.runtime.broker import ensure_topics
-from streams.runtime.group import GROUP, addresses
+from streams.commands.broker import ensure_topics
+from streams.runtime.serving.group import GROUP, addresses
 
 MAX_P99_MS: Final = 10.0
 EVENTS_A_USER: Final = 5
@@ -184,7 +184,7 @@ def _worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     knobs = {"SIYU_KAFKA": settings.kafka, "SIYU_API_TOKEN": TOKEN, "SIYU_PII_KEY": "bench"}
     with (Path(os.environ["SIYU_HOME"]) / "worker.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streams.runtime.cli", "worker"],
+            [sys.executable, "-m", "streams.commands.cli", "worker"],
             cwd=ROOT, env={**os.environ, **knobs}, stdout=log, stderr=log,
         )  # fmt: skip
     try:

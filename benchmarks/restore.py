@@ -18,7 +18,7 @@ from benchmarks.broker import Broker
 from benchmarks.runtime import job
 from benchmarks.runtime.engines import Engine, execute
 from benchmarks.runtime.meter import Run
-from streams.runtime.table import pack_value
+from streams.runtime.state.shard import pack_value
 
 PACKED_BYTES: Final = 180  # with the header and the key about 200 bytes a user
 MAX_S: Final = 60.0

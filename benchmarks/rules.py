@@ -15,9 +15,9 @@ from typing import Any, Final
 
 from benchmarks import report
 from schemas.events import Event
+from streams.authoring.load import load_rulebook
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
-from streams.core.state import State
+from streams.core.state.user import State
 
 MAX_EVENT_US: Final = 15.0
 MAX_GROWTH: Final = 2.0

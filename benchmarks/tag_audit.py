@@ -16,8 +16,8 @@ from benchmarks.report import machine
 from benchmarks.tag_load import Job, load
 from schemas.settings import Settings
 from sinks.clickhouse.history import ask
-from streams.core.load import load_rulebook
-from streams.runtime.tags.audit import audit_tags
+from streams.authoring.load import load_rulebook
+from streams.commands.tags.audit import audit_tags
 
 
 def main() -> None:

@@ -22,12 +22,12 @@ from schemas.topics import ENGAGE_STATE, EVENTS
 from sinks.clickhouse.land import GROUP as LAND_GROUP
 from sinks.clickhouse.rows import build_parts, span_of
 from sinks.clickhouse.writer import Writer
+from streams.authoring.load import load_rulebook
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
 from streams.core.replay import run_timers
 from streams.runtime.app import GROUP as WORKER_GROUP
-from streams.runtime.producers import new_producer, partition_of, send_all
-from streams.runtime.table import pack_value
+from streams.runtime.lanes.producers import new_producer, partition_of, send_all
+from streams.runtime.state.shard import pack_value
 
 END_MS = 1_790_000_000_000
 DAY_MS = 86_400_000

@@ -22,11 +22,11 @@ import yaml
 
 from benchmarks import report
 from schemas.events import Event, decode_event, encode_event
-from streams.core.cells import number_of
+from streams.authoring.load import load_rulebook
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
-from streams.core.origins import moved
-from streams.core.state import State
+from streams.core.state.cells import number_of
+from streams.core.state.user import State
+from streams.core.tags.provenance import moved
 
 BOOK: Final = Path(__file__).with_name("tags.yaml")
 FEW: Final = ("views", "view_24h", "last_sku", "gmv", "lifecycle")

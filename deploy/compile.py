@@ -1,4 +1,4 @@
-"""Compiles the hot modules of the core by mypyc: `siyu compile` and the bootstrap run it.
+"""Compiles the core by mypyc: `siyu compile` and the bootstrap run it.
 
 Needs a C compiler and Python's headers. Exit status 0: compiled, or it was already; 3: it
 cannot be, the core runs as Python, and the last line says why.
@@ -18,19 +18,9 @@ from typing import Final
 from mypyc.build import mypycify
 from setuptools import setup
 
-from streams.compiled import folder
+from streams.compiled import folder, sources
 
 ROOT: Final = Path(__file__).resolve().parent.parent
-# What an event passes on its way; the rest of the core is used by authors, not by events.
-MODULES: Final = (
-    "aggregates", "alarms", "backfill", "caps", "catalogue", "causes", "cells", "channel",
-    "churn", "clean", "compile", "conditions", "decay", "dedupe", "engine", "exprs", "feed",
-    "given", "goals", "hearing", "held", "identify", "ids", "imports", "keyed", "keys", "kinds",
-    "marks", "origins", "parse_segment", "parse_sensors", "parse_wechat", "parse_wecom",
-    "quiet", "reach", "replay", "restore", "rules", "ruleset", "runs", "sketch", "stages",
-    "steps", "tags", "timers", "times", "topk", "triggers", "validate", "value_types",
-    "windows", "zones",
-)  # fmt: skip
 
 
 def main() -> int:
@@ -68,7 +58,7 @@ def _compile(work: Path) -> str:
     os.chdir(ROOT)
     try:
         extensions = mypycify(
-            [f"--cache-dir={work / 'cache'}", *(f"streams/core/{name}.py" for name in MODULES)],
+            [f"--cache-dir={work / 'cache'}", *(str(path.relative_to(ROOT)) for path in sources())],
             opt_level="2",
             debug_level="0",
             target_dir=str(work / "c"),

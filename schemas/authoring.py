@@ -65,7 +65,7 @@ EventNames = Annotated[
 Channel = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")]
 # A path into the event: `properties.amount`, `context.channel`, `traits.city`.
 EventPath = Annotated[str, Field(min_length=1, max_length=256)]
-# Conditions are parsed, with places for errors, by streams.core.conditions.
+# Conditions are parsed, with places for errors, by streams.core.language.conditions.
 Condition = dict[str, Any]
 
 

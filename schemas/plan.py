@@ -1,7 +1,7 @@
 """The tracking plan (埋点方案): what each event holds, who may send it, how strictly it is kept.
 
 One YAML folder (``SIYU_PLAN``) is the only table of known events: validation, cleaning,
-the rulebook's checks, JSON Schema and AsyncAPI read it. Loaded by ``streams.core.plan``.
+the rulebook's checks, JSON Schema and AsyncAPI read it. Loaded by ``streams.authoring.plan``.
 """
 
 from dataclasses import dataclass, field

@@ -115,7 +115,7 @@ def collector(kafka: str, folder: Path, **env: str) -> Iterator[Edge]:
     log = folder / "collect.log"
     with log.open("ab") as told:
         process = subprocess.Popen(
-            [sys.executable, "-m", "streams.runtime.cli", "collect"],
+            [sys.executable, "-m", "streams.commands.cli", "collect"],
             cwd=ROOT,
             stderr=told,
             env={

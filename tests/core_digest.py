@@ -7,11 +7,11 @@ from benchmarks import rules, tags
 from schemas.events import Event, decode_event
 from schemas.settings import ROOT
 from schemas.touches import encode
+from streams.authoring.load import load_rulebook
 from streams.core import COMPILED
 from streams.core.engine import Engine
-from streams.core.hearing import Effects
-from streams.core.load import load_rulebook
-from streams.core.state import State
+from streams.core.rules.evaluation import Effects
+from streams.core.state.user import State
 
 END_MS = 40 * 86_400_000
 

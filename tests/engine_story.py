@@ -8,11 +8,11 @@ from typing import Any, Final
 
 from schemas.events import Event
 from schemas.touches import Decision
+from streams.authoring.load import load_rulebook
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
 from streams.core.rulebook import Rulebook
-from streams.core.rules import Effects
-from streams.core.state import State
+from streams.core.rules.rule import Effects
+from streams.core.state.user import State
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 60 * MINUTE_MS

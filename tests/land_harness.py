@@ -147,7 +147,7 @@ class Bench:
             "SIYU_CRASH_AT": crash_at,
             "SIYU_STOP_AT": stop_at,
         }
-        argv = [sys.executable, "-m", "streams.runtime.cli", "land", *(["--once"] if once else [])]
+        argv = [sys.executable, "-m", "streams.commands.cli", "land", *(["--once"] if once else [])]
         with self._logs.open("ab") as log:
             process = subprocess.Popen(
                 argv, cwd=ROOT, env=os.environ | knobs, stdout=log, stderr=subprocess.STDOUT

@@ -14,8 +14,8 @@ from schemas import topics
 from schemas.rulebooks import VERSION_KEY
 from schemas.settings import Settings
 from schemas.touches import Decision, decode_decision, decode_touch
-from streams.runtime.broker import ensure_topics
-from streams.runtime.rules.published import read_published
+from streams.commands.broker import ensure_topics
+from streams.runtime.rulebooks.published import read_published
 from tests.worker_harness import Feed, environment, siyu, unique
 
 

@@ -49,7 +49,7 @@ def environment(kafka: str, folder: Path, **more: str) -> dict[str, str]:
 def siyu(env: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str]:
     """Run a command of the command line to its end."""
     return subprocess.run(
-        [sys.executable, "-m", "streams.runtime.cli", *words],
+        [sys.executable, "-m", "streams.commands.cli", *words],
         cwd=ROOT, env=dict(env), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
     )  # fmt: skip
 
@@ -66,7 +66,7 @@ def process(env: Mapping[str, str], log: Path, *words: str) -> Iterator[subproce
     """Run a command of the command line until the end of the ``with``."""
     with log.open("ab") as stderr:
         running = subprocess.Popen(
-            [sys.executable, "-m", "streams.runtime.cli", *words],
+            [sys.executable, "-m", "streams.commands.cli", *words],
             cwd=ROOT, env=dict(env), stderr=stderr, stdout=stderr,
         )  # fmt: skip
     try:

@@ -10,7 +10,7 @@ from typing import Final
 from benchmarks.broker import Broker
 from benchmarks.runtime import job
 from benchmarks.runtime.meter import Run
-from streams.runtime.table import HEADER_BYTES
+from streams.runtime.state.shard import HEADER_BYTES
 
 Counts = dict[str, int]
 

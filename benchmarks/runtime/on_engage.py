@@ -10,9 +10,9 @@ from benchmarks.runtime.on_siyu import work
 from schemas.topics import DECISIONS, TAGS, TOUCHES, Topic
 from streams.agents import engage
 from streams.agents.ports import Batch, Lane
+from streams.authoring.load import load_rulebook
+from streams.commands import log
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
-from streams.runtime import log
 from streams.runtime.worker import Agent
 
 

@@ -11,8 +11,8 @@ from benchmarks.runtime.meter import Run
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch, Lane
-from streams.runtime import log
-from streams.runtime.producers import partition_of
+from streams.commands import log
+from streams.runtime.lanes.producers import partition_of
 from streams.runtime.worker import Agent, FaustWorker
 
 SAMPLES: Final = 1000

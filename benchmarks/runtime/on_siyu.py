@@ -8,7 +8,7 @@ from schemas.errors import SiyuError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch, Lane
-from streams.runtime import log
+from streams.commands import log
 from streams.runtime.worker import Agent, FaustWorker
 
 

@@ -16,7 +16,7 @@ from deploy.local import stack
 from deploy.local.process import Process, processes
 from schemas.errors import PartMissing, SiyuError
 
-SIYU: Final = (sys.executable, "-m", "streams.runtime.cli")
+SIYU: Final = (sys.executable, "-m", "streams.commands.cli")
 PROVIDER: Final = "webhook"
 COMMANDS: Final = {name: (*SIYU, name) for name in ("collect", "worker", "deliver", "land")}
 ENGINES: Final = ("kafka", "tansu", "clickhouse")

@@ -36,7 +36,7 @@ from sinks.clickhouse.lane import Lane
 from sinks.clickhouse.plan import Plan, from_metadata, to_metadata
 from sinks.clickhouse.tables import BY_TOPIC
 from sinks.clickhouse.writer import Writer
-from sinks.offsets import mend_offset_fetch
+from streams.kafka_client.offset_fetch import mend_offset_fetch
 
 log = structlog.get_logger("siyu.land")
 GROUP: Final = "siyu-land"

@@ -14,10 +14,10 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectio
 from schemas import topics
 from schemas.errors import BrokerUnavailable, PartMissing
 from schemas.settings import Settings
-from sinks.offsets import mend_offset_fetch
 from sinks.touches.channels import open_channels
 from sinks.touches.journal import GROUP, CommitOffset
 from sinks.touches.lane import Lane
+from streams.kafka_client.offset_fetch import mend_offset_fetch
 
 _POLL_MS: Final = 50
 _REBALANCE_S: Final = 60.0

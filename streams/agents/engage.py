@@ -10,14 +10,14 @@ from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.topics import DECISIONS, PROFILES, REJECTED, TAGS, TOUCHES
 from schemas.touches import TagChange, encode
 from streams.agents.ports import Batch, Lane, Record
-from streams.core import feed
-from streams.core.backfill import is_rebuilt, restore
 from streams.core.engine import Engine
-from streams.core.origins import moved
 from streams.core.profiles import profile_of
+from streams.core.rebuild import is_rebuilt, restore
 from streams.core.replay import run_timers
-from streams.core.rules import Effects
-from streams.core.state import State
+from streams.core.rules.rule import Effects
+from streams.core.state.user import State
+from streams.core.tags.changes import records as change_records
+from streams.core.tags.provenance import moved
 
 log = structlog.get_logger()
 
@@ -143,7 +143,7 @@ class Engage:
             for touch in effect.touches:
                 lane.emit_at_once(TOUCHES.name, key, encode(touch), partition=partition)
             if effect.tag_changes:
-                for record in feed.records(key.decode(), effect.tag_changes):
+                for record in change_records(key.decode(), effect.tag_changes):
                     lane.emit(TAGS.name, key, encode(record), partition=partition)
             for decision in effect.decisions:
                 decision.rulebook = self._version

@@ -12,9 +12,9 @@ from schemas.raw import Envelope, RawRecord, from_headers
 from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.topics import EVENTS, REJECTED
 from streams.agents.ports import Batch, Lane, Record
-from streams.core.dedupe import seen
-from streams.core.validate import Validator
-from streams.core.watch import RejectWatch
+from streams.core.intake.dedupe import seen
+from streams.core.intake.reject_guard import RejectWatch
+from streams.core.intake.validate import Validator
 
 log = structlog.get_logger()
 _REMIND_S: Final = 60.0

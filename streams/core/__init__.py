@@ -1,6 +1,6 @@
-"""The pure engine: no I/O, no clock, no Faust."""
+"""The pure engine: no file, no clock, no I/O, no Faust."""
 
 from streams.compiled import use
 
-# Whether the hot modules run as machine code.
-COMPILED = use(__path__)
+# Whether the core runs as machine code.
+COMPILED = use(__path__, __name__)

@@ -16,17 +16,17 @@ from typing import TypeVar
 from schemas.events import Event
 from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
 from schemas.touches import TagChange
-from streams.core.catalogue import make_take
-from streams.core.cells import Cell
-from streams.core.compile import chooser
-from streams.core.restore import replaced
+from streams.core.event_time import event_time_ms
+from streams.core.language.compile import chooser
 from streams.core.rulebook import Rulebook, tag_version
-from streams.core.rules import Effects
-from streams.core.ruleset import ANY, RuleSet, where_of
-from streams.core.state import LATE_MS, State, pack, unpack
-from streams.core.tags import Arm, LiveExpr, LiveTag, Plan, by_time, in_order, set_groups
-from streams.core.times import event_time_ms
-from streams.core.triggers import Trigger
+from streams.core.rules.rule import Effects
+from streams.core.rules.ruleset import ANY, RuleSet, where_of
+from streams.core.rules.triggers import Trigger
+from streams.core.state.cells import Cell
+from streams.core.state.user import LATE_MS, State, pack, unpack
+from streams.core.tags.catalogue import make_take
+from streams.core.tags.live import Arm, LiveExpr, LiveTag, Plan, by_time, in_order, set_groups
+from streams.core.tags.replace import replaced
 
 T = TypeVar("T")
 

@@ -3,8 +3,8 @@
 from schemas.profiles import Profile, TagNow
 from schemas.tags import layer_of
 from streams.core.engine import Engine
-from streams.core.origins import origins
-from streams.core.state import State
+from streams.core.state.user import State
+from streams.core.tags.provenance import origins
 
 
 def tags_now(engine: Engine, state: State, at_ms: int) -> dict[str, TagNow]:

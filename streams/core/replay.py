@@ -12,10 +12,10 @@ from schemas.errors import SiyuError
 from schemas.events import Event, LoggedEvent
 from schemas.tags import BACKFILLED
 from schemas.touches import Decision
-from streams.core.backfill import is_rebuilt, restore
 from streams.core.engine import Engine
-from streams.core.rules import Effects
-from streams.core.state import State
+from streams.core.rebuild import is_rebuilt, restore
+from streams.core.rules.rule import Effects
+from streams.core.state.user import State
 
 
 class Unfoldable(SiyuError):

@@ -1,1 +1,1 @@
-"""The composition root: application, transport, command line."""
+"""The worker process: a Faust app whose agents run on lanes."""

@@ -6,17 +6,17 @@ from schemas.settings import Settings
 from schemas.topics import ENGAGE_STATE, EVENTS, INGEST_STATE, RAW, RULEBOOKS
 from streams.agents.engage import Engage
 from streams.agents.ingest import Ingest
+from streams.authoring.load import load_rulebook
+from streams.authoring.plan import load_plan
 from streams.core import COMPILED
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
-from streams.core.plan import load_plan
-from streams.core.validate import Validator
-from streams.core.watch import RejectWatch
-from streams.runtime.api import UserApi
-from streams.runtime.group import GROUP
-from streams.runtime.profile.lookup import Lookup
-from streams.runtime.rules.keeper import Keeper
-from streams.runtime.status import StatusPage
+from streams.core.intake.reject_guard import RejectWatch
+from streams.core.intake.validate import Validator
+from streams.runtime.rulebooks.keeper import Keeper
+from streams.runtime.serving.group import GROUP
+from streams.runtime.serving.lookup import Lookup
+from streams.runtime.serving.lookups import UserApi
+from streams.runtime.serving.server import StatusPage
 from streams.runtime.worker import Agent, FaustWorker
 
 __all__ = ["GROUP", "new_worker"]
@@ -72,5 +72,5 @@ def new_worker(settings: Settings) -> FaustWorker:
     worker.parts.append(keeper)
     worker.rulebooks = keeper
     api = UserApi(settings, worker, Lookup(engage, index=settings.worker_api_index))
-    worker.status = StatusPage(settings, worker, ingest, api)
+    worker.parts.append(StatusPage(settings, worker, ingest, api))
     return worker

@@ -15,14 +15,13 @@ from faust.types import TP
 from schemas.errors import PartMissing, SiyuError, no_broker
 from schemas.settings import Settings
 from schemas.topics import Topic
-from sinks.offsets import mend_offset_fetch
-from streams.runtime.assignor import RememberingAssignor
-from streams.runtime.lanes import Gate, Lanes, Process, Wake
+from streams.kafka_client.offset_fetch import mend_offset_fetch
+from streams.runtime.faust_adapter.assignor import RememberingAssignor
+from streams.runtime.faust_adapter.transport import BatchSchema, use_micro_batches
+from streams.runtime.lanes.fair_queue import Turns
+from streams.runtime.lanes.lanes import Gate, Lanes, Process, Wake
+from streams.runtime.lanes.producers import new_producer
 from streams.runtime.loop import use_fast_loop
-from streams.runtime.producers import new_producer
-from streams.runtime.status import StatusPage
-from streams.runtime.transport import BatchSchema, use_micro_batches
-from streams.runtime.turns import Turns
 
 log = structlog.get_logger()
 
@@ -93,7 +92,7 @@ class FaustWorker:
         use_fast_loop()
         self.settings, self.agents = settings, agents
         self.failure: BaseException | None = None
-        self.status: StatusPage | None = None
+        # In the order in which they start: what serves comes last.
         self.parts: list[Part] = []
         self.rulebooks: Rulebooks | None = None  # whoever keeps them, for the metrics
         self.lanes: dict[str, Lanes] = {}
@@ -142,7 +141,7 @@ class FaustWorker:
             self.failure = no_broker(self.settings.kafka, down)
             raise self.failure from down
         await self._require_topics()
-        for part in (*self.parts, *([self.status] if self.status else [])):
+        for part in self.parts:
             try:
                 await part.start()
             except SiyuError as wrong:
@@ -193,7 +192,7 @@ class FaustWorker:
     async def _shut_down(self, *_: Any, **__: Any) -> None:  # noqa: ANN401
         await asyncio.gather(*(lanes.close() for lanes in self.lanes.values()))
         await self._touches.stop()
-        for part in (*self.parts, *([self.status] if self.status else [])):
+        for part in self.parts:
             await part.stop()
 
     async def _fail(self, failure: BaseException) -> None:

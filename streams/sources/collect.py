@@ -14,10 +14,14 @@ from aiohttp.log import server_logger
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 from schemas.sources import Sources, load_sources
-from streams.sources import replies, segment_http, sensors_http, wechat_crypto, wechat_http
 from streams.sources.edge import REQUEST_TIMEOUT_S, Edge
 from streams.sources.publisher import Publisher
-from streams.sources.replies import Replier
+from streams.sources.segment import http as segment_http
+from streams.sources.sensors import http as sensors_http
+from streams.sources.wechat import crypto as wechat_crypto
+from streams.sources.wechat import http as wechat_http
+from streams.sources.wechat import replies
+from streams.sources.wechat.replies import Replier
 
 _SHUTDOWN_TIMEOUT_S: Final = REQUEST_TIMEOUT_S + 2.0
 # Longer than the idle time of the proxies in front (nginx: 60 s), or they meet a closed door.

@@ -18,10 +18,10 @@ from schemas.raw import Door
 from schemas.settings import Settings
 from schemas.sources import Sources
 from streams.sources.budget import Budget, Hold, Overloaded
-from streams.sources.doors import Arrival, Record, Refusal
 from streams.sources.keys import Keys
 from streams.sources.metrics import CollectMetrics
 from streams.sources.publisher import Publisher
+from streams.sources.records import Arrival, Record, Refusal
 
 REQUEST_TIMEOUT_S: Final = 10.0
 _PREFLIGHT_AGE_S: Final = 86_400

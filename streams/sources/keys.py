@@ -12,7 +12,7 @@ from typing import Final
 
 from schemas.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, verify
 from schemas.sources import Limit, Source, Sources, WriteKey
-from streams.sources.doors import Refusal
+from streams.sources.records import Refusal
 
 Clock = Callable[[], float]
 

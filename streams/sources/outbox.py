@@ -16,7 +16,7 @@ from aiokafka.partitioner import murmur2
 
 from schemas import topics
 from schemas.errors import BrokerUnavailable
-from streams.sources.doors import Record
+from streams.sources.records import Record
 
 # Records wait this long for others, and this long after those before: a broker pays for each
 # request, and under load small ones are most of what it does.

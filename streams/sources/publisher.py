@@ -12,8 +12,8 @@ from aiokafka.errors import KafkaError
 
 from schemas import topics
 from schemas.errors import BrokerUnavailable
-from streams.sources.doors import Record
 from streams.sources.outbox import Outbox
+from streams.sources.records import Record
 
 _REQUEST_TIMEOUT_MS: Final = 8000
 _START_TIMEOUT_S: Final = 10.0

@@ -14,7 +14,7 @@ from clickhouse_driver import Client
 
 from schemas.settings import Settings
 from sinks.clickhouse.migrate import migrate
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 from tests.collect_harness import PATIENCE_S, ROOT, Edge, collector, ready, until
 
 COLUMNS = ("message_id", "event", "timestamp", "source", "door", "user", "user_id", "anonymous_id",
@@ -80,7 +80,7 @@ def running(folder: Path) -> Iterator[Flow]:
 @contextmanager
 def _process(name: str, folder: Path) -> Iterator[Part]:
     log = folder / f"{name}.log"
-    argv = [sys.executable, "-m", "streams.runtime.cli", name]
+    argv = [sys.executable, "-m", "streams.commands.cli", name]
     with log.open("ab") as told:
         process = subprocess.Popen(argv, cwd=ROOT, stderr=told, stdout=told, env=dict(os.environ))
     try:

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
-from streams.sources.sensors import java_hash
-from streams.sources.wechat_crypto import encrypt, signature
+from streams.sources.sensors.read import java_hash
+from streams.sources.wechat.crypto import encrypt, signature
 from tests.collect_harness import APPID, CORPID, NEW_AES, TOKEN
 
 TIME, NONCE = "1714037059", "486452656"

@@ -11,9 +11,9 @@ from schemas.events import Event
 from schemas.raw import RawRecord
 from schemas.rejects import Reject
 from schemas.settings import Settings
-from streams.core.plan import shipped_plan
-from streams.core.validate import Validator
-from streams.runtime.broker import ensure_topics
+from streams.authoring.plan import shipped_plan
+from streams.commands.broker import ensure_topics
+from streams.core.intake.validate import Validator
 from tests.collect_harness import Edge, Tap, collector, ready, until
 from tests.contract.fuzzer import Fuzzer, Shot, good
 

@@ -13,7 +13,7 @@ from sensorsanalytics import BatchConsumer, DefaultConsumer, SensorsAnalytics
 from wechatpy.crypto import WeChatCrypto
 from wechatpy.utils import WeChatSigner
 
-from streams.core.identify import Identifier
+from streams.core.intake.identify import Identifier
 from tests.collect_harness import APPID, CORPID, NEW_AES, OLD_AES, TOKEN
 from tests.contract.flow import Flow
 

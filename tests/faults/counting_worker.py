@@ -24,7 +24,7 @@ from schemas.errors import SiyuError
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch, Lane, Record
-from streams.runtime import log
+from streams.commands import log
 from streams.runtime.worker import Agent, FaustWorker
 from tests.faults import seeded_bugs
 

@@ -317,7 +317,7 @@ class Run:
             )
         assert {value for _, value, *_ in await self.read("touches")} == touches
         state = {key: value for key, value, *_ in await self.read("state")}
-        # The first 17 bytes are version, offset and timer (streams/runtime/table.py).
+        # The first 17 bytes are version, offset and timer (streams/runtime/state/shard.py).
         assert {key: int(value[17:]) for key, value in state.items()} == dict(counts)
 
     async def _second_reading(self) -> list[bytes]:

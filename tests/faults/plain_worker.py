@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import faust
 from faust.types import StreamT
 
-from streams.runtime.transport import BatchSchema, use_micro_batches
+from streams.runtime.faust_adapter.transport import BatchSchema, use_micro_batches
 
 BOOTSTRAP, PREFIX = sys.argv[1:3]
 

@@ -7,8 +7,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from schemas.settings import Settings
+from streams.commands import log
 from streams.core.engine import Engine
-from streams.runtime import log
 from streams.runtime.app import new_worker
 
 _fold = Engine.on_event

@@ -17,18 +17,19 @@ import faust
 from aiokafka import TopicPartition
 
 from streams.agents.ports import Batch
-from streams.runtime import table, worker
-from streams.runtime.committer import Committed, Committer
-from streams.runtime.lane import PartitionLane
-from streams.runtime.lanes import Lanes, Process
+from streams.runtime import worker
+from streams.runtime.lanes.committer import Committed, Committer
+from streams.runtime.lanes.lane import PartitionLane
+from streams.runtime.lanes.lanes import Lanes, Process
+from streams.runtime.state import shard
 
 # Patched as Any: a bug fits no signature.
 _committer: Any = Committer
 _lane: Any = PartitionLane
 _lanes: Any = Lanes
 _worker: Any = worker
-_table: Any = table
-_shard: Any = table.Shard
+_table: Any = shard
+_shard: Any = shard.Shard
 _commit = Committer._commit
 _run = Lanes.run
 _processed = PartitionLane.processed

@@ -64,7 +64,7 @@ class Shop:
             "SIYU_WORKER_SESSION_TIMEOUT_S": str(SESSION_S),
             "SIYU_WORKER_BATCH_RECORDS": "100",
         }
-        argv = [program] if program else ["-m", "streams.runtime.cli", "worker"]
+        argv = [program] if program else ["-m", "streams.commands.cli", "worker"]
         log = self.home / f"worker-{len(self.workers)}.log"
         worker = Worker([sys.executable, *argv], env, log)
         self.workers.append(worker)

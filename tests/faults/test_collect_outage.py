@@ -18,7 +18,7 @@ import pytest
 from deploy.local import stack as local_stack
 from deploy.local.process import Process
 from schemas.settings import Settings
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 from tests.collect_harness import Dropped, Edge, Tap, collector, ready, until
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.slow]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from schemas.settings import Settings
+from streams.authoring.load import load_rulebook
+from streams.commands.broker import ensure_topics
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
-from streams.runtime.broker import ensure_topics
-from streams.runtime.table import HEADER_BYTES
+from streams.runtime.state.shard import HEADER_BYTES
 from tests.faults.conftest import SpareBroker
 from tests.faults.shop import BIG, PARTITIONS, Shop, fold, sort_raw, touch_id
 

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 
 from schemas.touches import encode
-from streams.core.cells import StateUnreadable
+from streams.authoring.load import load_rulebook
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
+from streams.core.state.cells import StateUnreadable
 from tests.engine_story import DAY_MS, USER, add, event, feed, minutes
 
 HERE = Path(__file__).parent / "engine"

@@ -10,8 +10,8 @@ import pytest
 from schemas.events import Event, decode_event, encode_event
 from schemas.raw import Envelope, RawRecord
 from schemas.rejects import Reject
-from streams.core.plan import shipped_plan
-from streams.core.validate import Validator
+from streams.authoring.plan import shipped_plan
+from streams.core.intake.validate import Validator
 
 BODIES = sorted((Path(__file__).parent / "bodies").glob("*.json"))
 

@@ -17,12 +17,12 @@ from schemas.touches import encode
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
 from sinks.clickhouse.rows import build_parts, span_of
+from streams.authoring.load import load_rulebook
+from streams.commands.rules import fanout
+from streams.commands.rules.backtest import backtest
+from streams.commands.rules.compare import Span
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
-from streams.runtime.rules import fanout
-from streams.runtime.rules.backtest import backtest
-from streams.runtime.rules.compare import Span
-from streams.runtime.rules.sources import find_book
+from streams.runtime.rulebooks.sources import find_book
 from tests.engage_lane import LiveRun, Logged
 from tests.engine_story import T0_MS, minutes
 
@@ -90,7 +90,7 @@ class Shop:
 
     def siyu(self, *words: str, status: int = 0) -> dict[str, Any]:
         done = subprocess.run(
-            [sys.executable, "-m", "streams.runtime.cli", *words, "--json"],
+            [sys.executable, "-m", "streams.commands.cli", *words, "--json"],
             cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == status, done.stdout + done.stderr

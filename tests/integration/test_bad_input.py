@@ -12,7 +12,7 @@ import pytest
 from wechatpy.utils import WeChatSigner
 
 from schemas.settings import Settings
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 from tests.collect_harness import APPID, TOKEN, Edge, Tap, collector, ready, until
 
 pytestmark = pytest.mark.integration

@@ -20,10 +20,10 @@ def clone(tmp_path: Path) -> Path:
     """A checkout whose lock files are empty and whose command line tells what it was given."""
     root = tmp_path / "a clone"
     (root / "deploy").mkdir(parents=True)
-    (root / "streams/runtime").mkdir(parents=True)
+    (root / "streams/commands").mkdir(parents=True)
     shutil.copy(ROOT / "siyu", root)
     shutil.copy(ROOT / "deploy/bootstrap.py", root / "deploy")
-    (root / "streams/runtime/cli.py").write_text(PROBE)
+    (root / "streams/commands/cli.py").write_text(PROBE)
     for name in ("requirements.lock", "requirements-dev.lock"):
         (root / name).write_text("# nothing\n")
     return root

@@ -21,8 +21,8 @@ from wechatpy.utils import WeChatSigner
 from schemas import topics
 from schemas.errors import BrokerUnavailable
 from schemas.settings import Settings
-from streams.runtime.broker import ensure_topics
-from streams.sources.producer import SiyuProducer
+from streams.commands.broker import ensure_topics
+from streams.sources.producer.producer import SiyuProducer
 from tests.collect_harness import (
     APPID,
     NEW_AES,

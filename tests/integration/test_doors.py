@@ -19,9 +19,9 @@ from wechatpy.utils import WeChatSigner
 from schemas.settings import Settings
 from schemas.signing import sign
 from schemas.sources import load_sources
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 from streams.sources.collect import build_app
-from streams.sources.replies import Replier
+from streams.sources.wechat.replies import Replier
 from tests.collect_harness import (
     APPID,
     CORPID,

@@ -15,8 +15,8 @@ import pytest
 from schemas.profiles import decode_profile
 from schemas.settings import Settings
 from schemas.topics import EVENTS, PROFILES
-from streams.runtime.broker import ensure_topics
-from streams.runtime.group import addresses
+from streams.commands.broker import ensure_topics
+from streams.runtime.serving.group import addresses
 from tests.worker_harness import Feed, environment, siyu, unique, until, worker
 
 pytestmark = pytest.mark.integration

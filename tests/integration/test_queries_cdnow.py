@@ -21,7 +21,7 @@ from deploy.local import fetch, stack
 from schemas.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 from tests.bi_harness import DAY_MS, ask, happened, land, table
 from tests.collect_harness import Edge, collector
 from tests.worker_harness import environment, process

@@ -15,7 +15,7 @@ from schemas.events import Event, decode_event
 from schemas.rejects import Rejected, decode_rejected
 from schemas.settings import Settings
 from schemas.touches import decode_decision
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 from tests.collect_harness import free_port
 from tests.worker_harness import Feed, environment, siyu, unique, until, worker
 

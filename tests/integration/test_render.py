@@ -137,7 +137,7 @@ def test_an_analyst_may_ask_every_question_and_see_no_person(granted: str) -> No
 
 
 def test_the_command_prints_it() -> None:
-    argv = [sys.executable, "-m", "streams.runtime.cli", "migrate", "--print", "--cluster", "prod"]
+    argv = [sys.executable, "-m", "streams.commands.cli", "migrate", "--print", "--cluster", "prod"]
     told = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     assert "ENGINE = ReplicatedMergeTree" in told
     assert told.rstrip().endswith(";")

@@ -13,10 +13,10 @@ from schemas.segments import SegmentTag
 from schemas.settings import Settings
 from schemas.touches import TagChange
 from sinks.clickhouse.migrate import migrate
+from streams.authoring.load import load_rulebook
+from streams.commands.segments.store import SegmentStore
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
 from streams.core.rulebook import Rulebook
-from streams.runtime.segments.store import SegmentStore
 from tests.land_harness import make_event
 
 pytestmark = pytest.mark.integration

@@ -10,8 +10,8 @@ import pytest
 
 from schemas.errors import BrokerUnavailable
 from schemas.settings import Settings
-from streams.runtime.broker import ensure_topics
-from streams.sources.producer import SiyuProducer
+from streams.commands.broker import ensure_topics
+from streams.sources.producer.producer import SiyuProducer
 from tests.collect_harness import ROOT, Stored, Tap, free_port
 
 pytestmark = pytest.mark.integration

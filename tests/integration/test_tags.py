@@ -18,7 +18,7 @@ from clickhouse_driver.errors import Error as ClickHouseError
 from schemas.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 from tests.land_harness import own_stack
 from tests.worker_harness import Feed, environment, process, siyu, until, worker
 

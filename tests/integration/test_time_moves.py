@@ -11,7 +11,7 @@ import pytest
 from schemas import topics
 from schemas.settings import Settings
 from schemas.touches import TagChanges, decode_tag_changes
-from streams.runtime.broker import ensure_topics
+from streams.commands.broker import ensure_topics
 from tests.worker_harness import Feed, environment, unique, until, worker
 
 pytestmark = pytest.mark.integration

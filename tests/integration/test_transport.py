@@ -15,7 +15,7 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import NewTopic
 
 from schemas.settings import ROOT
-from streams.runtime.transport import MicroBatchTransport
+from streams.runtime.faust_adapter.transport import MicroBatchTransport
 
 pytestmark = pytest.mark.integration
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import Event, decode_event, encode_event
-from streams.core.backfill import Rebuilder, is_rebuilt, restore
+from streams.core.rebuild import Rebuilder, is_rebuilt, restore
 from tests.engine_story import MINUTE_MS, USER, engine, event, feed
 from tests.engine_story import minutes as at
 from tests.laws.test_kinds_laws import ENGINE, RULEBOOK, TAGS, happenings

@@ -3,7 +3,7 @@ from collections import deque
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.dedupe import HORIZON_IDS, seen
+from streams.core.intake.dedupe import HORIZON_IDS, seen
 
 
 @given(st.lists(st.integers(0, 600), max_size=900))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from schemas.events import Event
 from schemas.touches import Decision
 from streams.core.engine import Engine
-from streams.core.state import State
+from streams.core.state.user import State
 from tests.engine_story import (
     DAY_MS,
     HOUR_MS,

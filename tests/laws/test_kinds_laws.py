@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from schemas.events import Event
 from schemas.tags import ExprTag
-from streams.core.catalogue import make_kind, make_value
-from streams.core.cells import Cell
-from streams.core.decay import KEEP
-from streams.core.kinds import Kind
-from streams.core.times import event_time_ms
+from streams.core.event_time import event_time_ms
+from streams.core.state.cells import Cell
+from streams.core.tags.catalogue import make_kind, make_value
+from streams.core.tags.decay import KEEP
+from streams.core.tags.kinds import Kind
 from tests.engine_story import (
     DAY_MS,
     HOUR_MS,

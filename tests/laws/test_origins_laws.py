@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.touches import TagChange
-from streams.core.origins import moved, origins
+from streams.core.tags.provenance import moved, origins
 
 TAGS = [f"tag_{i}" for i in range(6)]
 MESSAGES = st.one_of(

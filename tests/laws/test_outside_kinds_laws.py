@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from schemas.events import Event
 from schemas.tags import ChurnRiskTag
-from streams.core.cells import Cell
-from streams.core.churn import Churn, quantile_ms, rhythm, score
-from streams.core.imports import Imported, imported
+from streams.core.state.cells import Cell
+from streams.core.tags.churn import Churn, quantile_ms, rhythm, score
+from streams.core.tags.imported import Imported, imported
 from tests.engine_story import DAY_MS, HOUR_MS, T0_MS, USER, engine, event, feed
 
 KIND = Imported()

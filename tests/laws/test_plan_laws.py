@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from schemas.plan import ANY_SOURCE, UNITS, Plan, PlannedEvent, PropertySpec
 from schemas.plandiff import diff
 from schemas.rejects import Reject
-from streams.core.contract import Contract
-from streams.core.plan import shipped_plan
+from streams.authoring.plan import shipped_plan
+from streams.core.intake.contract import Contract
 
 KINDS = ("string", "id", "number", "integer", "boolean", "array", "object")
 values = st.recursive(

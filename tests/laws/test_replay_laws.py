@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from schemas.events import Event
 from schemas.settings import ROOT
 from schemas.touches import Decision
+from streams.authoring.load import load_rulebook
+from streams.core.decisions_only import decider
 from streams.core.engine import Engine
-from streams.core.lean import decider
-from streams.core.load import load_rulebook
 from streams.core.replay import decisions_of
 from tests.engage_lane import LiveRun, clocked
 from tests.engine_story import HOUR_MS, MINUTE_MS, T0_MS, event, minutes

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.errors import ConfigInvalid
-from streams.sources.spool import Full, Spool
+from streams.sources.producer.spool import Full, Spool
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = st.lists(
@@ -97,7 +97,7 @@ def test_damaged_bytes_are_kept_for_a_look(tmp_path: Path) -> None:
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from streams.sources.spool import Spool
+from streams.sources.producer.spool import Spool
 spool = Spool(Path(sys.argv[1]), max_bytes=10**9, segment_bytes=4000)
 for number in range(10**9):
     spool.put(b"%d" % number)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
-from streams.core.cells import Cells, Group, StateUnreadable, number_of
 from streams.core.engine import Engine
-from streams.core.state import State
+from streams.core.state.cells import Cells, Group, StateUnreadable, number_of
+from streams.core.state.user import State
 from tests.engine_story import DAY_MS, USER, add, engine, event, feed, minutes
 from tests.laws.test_kinds_laws import BOOK, happenings
 

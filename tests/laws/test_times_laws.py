@@ -3,7 +3,7 @@ from functools import partial
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streams.core.times import (
+from streams.core.event_time import (
     DAY_MS,
     EARLIEST_MS,
     EARLIEST_OF_SERVERS_MS,

@@ -9,9 +9,9 @@ from schemas.events import Event, decode_event, encode_event
 from schemas.raw import Door, Envelope, RawRecord
 from schemas.rejects import Reject
 from schemas.sources import Source
-from streams.core.plan import shipped_plan
-from streams.core.problems import REASONS
-from streams.core.validate import Validator
+from streams.authoring.plan import shipped_plan
+from streams.core.intake.reject_reasons import REASONS
+from streams.core.intake.validate import Validator
 
 VALIDATOR = Validator(b"law-key", shipped_plan())
 DOORS: tuple[Door, ...] = get_args(Door)

@@ -8,11 +8,11 @@ from faust.types import TP
 
 from schemas.settings import Settings
 from streams.agents.ingest import Ingest
-from streams.core.plan import shipped_plan
-from streams.core.validate import Validator
-from streams.runtime.api import UserApi
-from streams.runtime.profile.lookup import Nobody
-from streams.runtime.status import StatusPage
+from streams.authoring.plan import shipped_plan
+from streams.core.intake.validate import Validator
+from streams.runtime.serving.lookup import Nobody
+from streams.runtime.serving.lookups import UserApi
+from streams.runtime.serving.server import StatusPage
 
 
 class _Empty:

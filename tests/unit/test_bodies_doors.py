@@ -5,7 +5,7 @@ import pytest
 
 from schemas.rejects import Reject
 from streams.sources.bodies import cut_array, cut_object, inflate, text
-from streams.sources.doors import (
+from streams.sources.records import (
     MAX_ITEM_BYTES,
     MAX_REJECTED_BYTES,
     Arrival,

@@ -6,9 +6,9 @@ import pytest
 from schemas.events import Event
 from schemas.raw import Door, Envelope, RawRecord
 from schemas.rejects import Reject
-from streams.core import channel
-from streams.core.plan import shipped_plan
-from streams.core.validate import Validator
+from streams.authoring.plan import shipped_plan
+from streams.core.intake import attribution
+from streams.core.intake.validate import Validator
 
 VALIDATOR = Validator(b"unit-key", shipped_plan())
 RECEIVED_MS = 1_782_900_000_000
@@ -94,10 +94,10 @@ def test_the_channel_is_this_visits_before_the_latest(
 
 
 def test_a_segment_context_names_its_channel() -> None:
-    assert channel.of_context({"channel": " store ", "campaign": {"source": "x"}}) == "store"
-    assert channel.of_context({"campaign": {"source": "Weibo"}}) == "campaign:weibo"
-    assert channel.of_context({"campaign": "x", "scene": 1011}) == "qr"
-    assert channel.of_context({}) is None
+    assert attribution.of_context({"channel": " store ", "campaign": {"source": "x"}}) == "store"
+    assert attribution.of_context({"campaign": {"source": "Weibo"}}) == "campaign:weibo"
+    assert attribution.of_context({"campaign": "x", "scene": 1011}) == "qr"
+    assert attribution.of_context({}) is None
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 import pytest
 
 from schemas.events import Mark
-from streams.core.state import State
+from streams.core.state.user import State
 from tests.engine_story import add, engine, event, feed, minutes
 
 RULES = """

@@ -1,8 +1,8 @@
 import msgspec
 import pytest
 
-from streams.core.cells import StateUnreadable
 from streams.core.engine import Engine
+from streams.core.state.cells import StateUnreadable
 from tests.engine_story import DAY_MS, HOUR_MS, USER, engine, event, feed, minutes
 
 TAGS = """

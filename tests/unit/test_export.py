@@ -3,7 +3,7 @@ from pathlib import Path
 
 from schemas.export import DIALECT, export, write
 from schemas.topics import ALL
-from streams.core.plan import shipped_plan
+from streams.authoring.plan import shipped_plan
 
 PLAN = shipped_plan()
 

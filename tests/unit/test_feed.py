@@ -3,7 +3,7 @@
 from typing import Any
 
 from schemas.touches import TagChange, TagChanges, decode_tag_changes, encode
-from streams.core.feed import records
+from streams.core.tags.changes import records
 
 
 def change(tag: str, before: Any, after: Any, *, at: int = 1, by: str = "m1") -> TagChange:  # noqa: ANN401 - any JSON

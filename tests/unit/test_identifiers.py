@@ -1,7 +1,7 @@
 import pytest
 
-from streams.core.identify import Identifier
-from streams.runtime.profile.identifiers import candidates, from_body
+from streams.core.intake.identify import Identifier
+from streams.runtime.serving.identifiers import candidates, from_body
 
 KEY = Identifier(b"key")
 HMAC = "ab" * 32

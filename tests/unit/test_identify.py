@@ -4,8 +4,8 @@ import pytest
 
 from schemas.identities import canonical_user
 from schemas.rejects import Reject
-from streams.core.clean import Cleaner
-from streams.core.identify import Identifier, normal_email, normal_phone
+from streams.core.intake.clean import Cleaner
+from streams.core.intake.identify import Identifier, normal_email, normal_phone
 
 IDENTIFIER = Identifier(b"unit-key")
 

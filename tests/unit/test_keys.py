@@ -3,8 +3,8 @@ from pydantic import SecretStr, ValidationError
 
 from schemas.signing import sign
 from schemas.sources import Limit, Sources, WriteKey
-from streams.sources.doors import Refusal
 from streams.sources.keys import Account, Bucket, Keys, unsigned
+from streams.sources.records import Refusal
 
 SIGNED = Account("server", "orders", b"secret")
 

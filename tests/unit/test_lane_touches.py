@@ -8,9 +8,9 @@ from typing import Any, cast
 import pytest
 
 from schemas.settings import Settings
-from streams.runtime import lane as lanes
-from streams.runtime.lane import PartitionLane
-from streams.runtime.producers import Unaddressed
+from streams.runtime.lanes import lane as lanes
+from streams.runtime.lanes.lane import PartitionLane
+from streams.runtime.lanes.producers import Unaddressed
 
 
 class Broker:

@@ -8,7 +8,7 @@ from aiokafka.errors import GroupLoadInProgressError, NotCoordinatorForGroupErro
 from aiokafka.protocol.commit import OffsetFetchResponse_v3
 from aiokafka.structs import TopicPartition
 
-from sinks.offsets import mend_offset_fetch
+from streams.kafka_client.offset_fetch import mend_offset_fetch
 
 TP = TopicPartition("t", 0)
 # What Kafka 4.3 answers while it loads the group, or where it does not hold it: no topics.

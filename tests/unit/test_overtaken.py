@@ -5,8 +5,8 @@ import pytest
 
 from schemas.events import Event
 from schemas.settings import ROOT
+from streams.authoring.load import load_rulebook
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
 from streams.core.replay import decisions_of
 from tests.engage_lane import LiveRun, clocked
 from tests.engine_story import MINUTE_MS, T0_MS, event

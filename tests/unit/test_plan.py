@@ -11,8 +11,8 @@ from schemas.plandiff import diff
 from schemas.raw import Envelope, RawRecord
 from schemas.rejects import Reject
 from schemas.sources import Source
-from streams.core.plan import load_plan, read_plan, shipped_plan
-from streams.core.validate import Validator
+from streams.authoring.plan import load_plan, read_plan, shipped_plan
+from streams.core.intake.validate import Validator
 
 RECEIVED_MS = 1_782_900_000_000
 

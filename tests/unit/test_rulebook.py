@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigInvalid
-from streams.core.load import load_rulebook
+from streams.authoring.load import load_rulebook
 from tests.engine_story import book
 
 RULE = """

@@ -4,10 +4,10 @@ import pytest
 
 from schemas.events import Event
 from schemas.raw import Envelope, RawRecord
+from streams.authoring.plan import shipped_plan
 from streams.core.engine import Engine
-from streams.core.plan import shipped_plan
-from streams.core.state import State
-from streams.core.validate import Validator
+from streams.core.intake.validate import Validator
+from streams.core.state.user import State
 from tests.engine_story import T0_MS, engine, event, feed, run_on
 
 DAY_MIN = 24 * 60

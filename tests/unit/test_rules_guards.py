@@ -6,8 +6,8 @@ import pytest
 from schemas.events import Event
 from schemas.policies import QuietHours
 from streams.core.ids import make_share
-from streams.core.quiet import QuietWindow
-from streams.core.zones import day_of, instants, minutes_of, next_instant
+from streams.core.rules.quiet_hours import QuietWindow
+from streams.core.rules.zones import day_of, instants, minutes_of, next_instant
 from tests.engine_story import DAY_MS, SEND, USER, add, engine, event, feed, minutes, run_on, told
 
 DAY_MIN = 24 * 60

@@ -5,7 +5,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from schemas.events import Event
-from streams.core.alarms import parse_birthday
+from streams.core.rules.scheduled import parse_birthday
 from tests.engine_story import DAY_MS, SEND, USER, engine, event, feed, minutes, run_on, told
 
 DAY_MIN = 24 * 60

@@ -7,9 +7,9 @@ import pytest
 from schemas.raw import from_headers
 from schemas.sources import Sources, WriteKey
 from streams.sources.bodies import MAX_ITEMS
-from streams.sources.doors import Arrival, Record, Refusal
 from streams.sources.keys import Keys
-from streams.sources.segment import (
+from streams.sources.records import Arrival, Record, Refusal
+from streams.sources.segment.read import (
     Opened,
     Sender,
     call_of,

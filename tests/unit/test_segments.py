@@ -5,9 +5,9 @@ import pytest
 from schemas.errors import ConfigInvalid
 from schemas.segments import Segment
 from schemas.settings import SHIPPED_PLAN
+from streams.authoring.load import load_rulebook
+from streams.commands.segments.files import Segments, segment_of, segments_of
 from streams.core.engine import Engine
-from streams.core.load import load_rulebook
-from streams.runtime.segments.files import Segments, segment_of, segments_of
 from tests.land_harness import make_event
 
 DAY_MS = 86_400_000

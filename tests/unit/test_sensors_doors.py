@@ -9,9 +9,9 @@ from schemas.raw import from_headers
 from schemas.rejects import decode_rejected
 from schemas.sources import Sources, WriteKey
 from streams.sources.bodies import MAX_ITEMS
-from streams.sources.doors import Arrival, Record
 from streams.sources.keys import Keys
-from streams.sources.sensors import java_hash, read
+from streams.sources.records import Arrival, Record
+from streams.sources.sensors.read import java_hash, read
 
 SOURCES = Sources(
     write_keys={

@@ -5,8 +5,8 @@ import pytest
 
 from schemas.errors import ConfigInvalid
 from schemas.settings import ROOT
-from streams.core.load import load_rulebook
-from streams.core.ruletest import find_tests, run
+from streams.authoring.load import load_rulebook
+from streams.authoring.rule_tests import find_tests, run
 from tests.engine_story import book
 
 SHOP = ROOT / "deploy/rulebook"

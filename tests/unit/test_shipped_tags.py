@@ -5,8 +5,8 @@ import pytest
 
 from schemas.errors import ConfigInvalid
 from schemas.settings import ROOT
-from streams.core.load import load_rulebook
-from streams.core.tagtest import find_tag_tests, read_tests, run_tag_tests
+from streams.authoring.load import load_rulebook
+from streams.authoring.tag_tests import find_tag_tests, read_tests, run_tag_tests
 from tests.engine_story import book
 
 SHOP = ROOT / "deploy/rulebook"

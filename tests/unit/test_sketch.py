@@ -3,7 +3,7 @@ from math import sqrt
 
 import pytest
 
-from streams.core.sketch import EMPTY, estimate, hash_of, registered
+from streams.core.tags.sketch import EMPTY, estimate, hash_of, registered
 
 
 def sketch(first: int, last: int) -> bytes:

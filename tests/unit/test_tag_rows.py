@@ -5,11 +5,11 @@ import pytest
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
 from schemas.raw import Envelope, RawRecord
-from streams.core.imports import imported
-from streams.core.plan import shipped_plan
-from streams.core.validate import Validator
-from streams.runtime.tags.imports import item_of
-from streams.runtime.tags.rows import Bad, Row, of_file
+from streams.authoring.plan import shipped_plan
+from streams.commands.tags.imports import item_of
+from streams.commands.tags.rows import Bad, Row, of_file
+from streams.core.intake.validate import Validator
+from streams.core.tags.imported import imported
 
 AT_MS = 1_772_416_800_000
 

@@ -4,10 +4,10 @@ import pytest
 
 from schemas.settings import ROOT
 from schemas.tags import TagKinds, layer_of
-from streams.core.load import load_rulebook
-from streams.runtime.tags.explain import canonical
-from streams.runtime.tags.lint import lint
-from streams.runtime.tags.words import describe, spell_ms
+from streams.authoring.load import load_rulebook
+from streams.commands.tags.explain import canonical
+from streams.commands.tags.lint import lint
+from streams.commands.tags.words import describe, spell_ms
 from tests.engine_story import book
 from tests.laws.test_kinds_laws import RULEBOOK
 

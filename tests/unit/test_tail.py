@@ -8,7 +8,7 @@ from schemas.events import Event
 from schemas.raw import Envelope
 from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.touches import Decision, Receipt, TagChanges, Touch, encode
-from streams.runtime.tail.follow import Follower, Wanted, headline
+from streams.commands.tail.follow import Follower, Wanted, headline
 
 NOW_MS = time.time_ns() // 1_000_000
 ENVELOPE = Envelope(door="segment", source="app", account="shop", received_at_ms=NOW_MS)

@@ -8,8 +8,8 @@ from schemas.events import Event
 from schemas.raw import Door, Envelope, RawRecord
 from schemas.rejects import Reject
 from schemas.sources import Source
-from streams.core.plan import shipped_plan
-from streams.core.validate import Validator
+from streams.authoring.plan import shipped_plan
+from streams.core.intake.validate import Validator
 
 VALIDATOR = Validator(b"unit-key", shipped_plan())
 RECEIVED_MS = 1_782_900_000_000

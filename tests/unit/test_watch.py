@@ -1,6 +1,6 @@
 import pytest
 
-from streams.core.watch import Mode, RejectWatch
+from streams.core.intake.reject_guard import Mode, RejectWatch
 
 
 def watch(mode: Mode = "guard") -> RejectWatch:

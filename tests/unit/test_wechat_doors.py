@@ -9,11 +9,11 @@ from schemas.errors import ConfigInvalid
 from schemas.raw import RawRecord, from_headers
 from schemas.rejects import Reject, decode_rejected
 from schemas.sources import Sources, WeChatAccount
-from streams.core.draft import Draft
-from streams.core.parse_wechat import parse_wechat
-from streams.sources.doors import Arrival, Record, Refusal
-from streams.sources.official_account import read, verify_url
-from streams.sources.wechat_crypto import MAX_BODY_BYTES, check, decrypt, signature
+from streams.core.intake.parse_wechat import parse_wechat
+from streams.core.intake.parsed_item import Draft
+from streams.sources.records import Arrival, Record, Refusal
+from streams.sources.wechat.crypto import MAX_BODY_BYTES, check, decrypt, signature
+from streams.sources.wechat.official_account import read, verify_url
 
 APPID = "wx0123456789abcdef"
 TOKEN = "AAAAA"

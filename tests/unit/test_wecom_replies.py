@@ -11,11 +11,11 @@ from wechatpy.crypto import WeChatCrypto
 from schemas.events import Event
 from schemas.raw import Envelope, RawRecord
 from schemas.sources import Reply, Sources, WeChatAccount, WeComAccount
-from streams.core.plan import shipped_plan
-from streams.core.validate import Validator
-from streams.sources import official_account, replies, wecom
-from streams.sources.doors import Arrival, Refusal, accept
-from streams.sources.official_account import Pushed
+from streams.authoring.plan import shipped_plan
+from streams.core.intake.validate import Validator
+from streams.sources.records import Arrival, Refusal, accept
+from streams.sources.wechat import official_account, replies, wecom
+from streams.sources.wechat.official_account import Pushed
 
 KEY = "GFEDCBA9876543210zyxwvutsrqponmlkjihgfedcbA"
 OLD = "abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG"

@@ -1,7 +1,7 @@
 import pytest
 
-from streams.core.cells import Cell
-from streams.core.windows import MAX_TOTAL, TILES, Window, bounded
+from streams.core.state.cells import Cell
+from streams.core.tags.windows import MAX_TOTAL, TILES, Window, bounded
 from tests.engine_story import DAY_MS, HOUR_MS
 
 DAY = Window(DAY_MS)

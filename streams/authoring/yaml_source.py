@@ -1,0 +1,104 @@
+"""YAML with places: plain data, and the line of every value for errors."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from schemas.errors import ConfigInvalid
+from streams.core.language.fault import Place
+
+MAX_DEPTH: Final = 40
+# Aliases can make a short file endless.
+MAX_VALUES: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """The data of one file and the line, from 1, of each value by its path."""
+
+    path: Path
+    data: object
+    lines: dict[Place, int] = field(default_factory=dict)
+
+    def line(self, place: Place) -> int | None:
+        """Return the line of a place; steps that only a validator knows are passed over."""
+        return self.lines.get(self.nearest(place))
+
+    def nearest(self, place: Place) -> Place:
+        """Return the part of a place that the file holds."""
+        here: Place = ()
+        for step in place:
+            if (*here, step) in self.lines:
+                here = (*here, step)
+        return here
+
+
+def read_yaml(path: Path) -> Located:
+    """Return a file's data; raises ``ConfigInvalid`` with the line of what is not plain YAML."""
+    try:
+        text = path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as unreadable:
+        raise ConfigInvalid(path, f"cannot be read: {unreadable}") from unreadable
+    loader = yaml.SafeLoader(text)
+    located = Located(path, None)
+    try:
+        root = loader.get_single_node()
+        data = _Builder(loader, located).build(root, (), 0) if root is not None else {}
+    except yaml.MarkedYAMLError as bad:
+        line = bad.problem_mark.line + 1 if bad.problem_mark else None
+        raise ConfigInvalid(path, f"not YAML: {bad.problem}", line=line) from bad
+    except yaml.YAMLError as bad:
+        raise ConfigInvalid(path, f"not YAML: {bad}") from bad
+    finally:
+        loader.dispose()
+    return Located(path, data, located.lines)
+
+
+class _Builder:
+    """Turns nodes into data; the safe loader alone would drop the lines and duplicate keys."""
+
+    def __init__(self, loader: yaml.SafeLoader, located: Located) -> None:
+        self._loader, self._located, self._values = loader, located, 0
+
+    def build(self, node: yaml.Node, place: Place, depth: int) -> object:
+        line = node.start_mark.line + 1
+        self._located.lines[place] = line
+        self._values += 1
+        if depth > MAX_DEPTH or self._values > MAX_VALUES:
+            problem = f"over {MAX_DEPTH} levels or {MAX_VALUES} values"
+            raise ConfigInvalid(self._located.path, problem, line=line)
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, place, depth)
+        if isinstance(node, yaml.SequenceNode):
+            return [self.build(item, (*place, i), depth + 1) for i, item in enumerate(node.value)]
+        try:
+            return self._loader.construct_object(node)
+        except ValueError as bad:
+            raise self._wrong(node, f"{node.value}: {bad}", "quote it if it is text") from bad
+
+    def _mapping(self, node: yaml.MappingNode, place: Place, depth: int) -> dict[str, object]:
+        data: dict[str, object] = {}
+        for key_node, value_node in node.value:
+            key = self._key(key_node)
+            if key in data:
+                raise self._wrong(key_node, f"the key {key!r} stands here twice")
+            data[key] = self.build(value_node, (*place, key), depth + 1)
+            # An error about a pair is best shown where its key stands.
+            self._located.lines[(*place, key)] = key_node.start_mark.line + 1
+        return data
+
+    def _key(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._wrong(node, "a key must be a word")
+        if node.tag == "tag:yaml.org,2002:bool":
+            hint = "use `trigger:`" if node.value == "on" else "quote it"
+            raise self._wrong(node, f"YAML reads the key `{node.value}` as true or false", hint)
+        if node.tag != "tag:yaml.org,2002:str":
+            raise self._wrong(node, f"the key `{node.value}` is not text", "quote it")
+        return str(node.value)
+
+    def _wrong(self, node: yaml.Node, problem: str, hint: str = "") -> ConfigInvalid:
+        line = node.start_mark.line + 1
+        return ConfigInvalid(self._located.path, problem, hint=hint, line=line)

@@ -1,0 +1,1 @@
+"""What people type: the command line, one folder for each group of commands."""

@@ -1,0 +1,124 @@
+"""`siyu rules backtest`: what a rulebook would have done with the history in ClickHouse."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from schemas.errors import ConfigInvalid
+from schemas.events import Event
+from schemas.settings import Settings
+from sinks.clickhouse.history import History
+from streams.authoring.load import load_rulebook
+from streams.authoring.plan import load_plan
+from streams.commands.rules.compare import Span, compare
+from streams.commands.rules.fanout import fan_out
+from streams.commands.rules.tally import RuleTally, Tally
+from streams.core.decisions_only import decider
+from streams.core.engine import Engine
+from streams.core.language.fault import suggest
+from streams.core.replay import decisions_of
+from streams.core.rulebook import Rulebook
+from streams.runtime.rulebooks.sources import Book
+
+
+@dataclass(frozen=True, slots=True)
+class Runnable:
+    """What an engine is made of, in any process. ``awake`` names a rule to run as if live."""
+
+    folder: Path
+    plan: Path
+    settle_ms: int
+    awake: str | None = None
+
+    def load(self) -> Rulebook:
+        """Return the rulebook; raises ``ConfigInvalid``."""
+        rulebook = load_rulebook(self.folder, load_plan(self.plan))
+        if self.awake is not None and self.awake not in rulebook.versions:
+            hint = suggest(self.awake, rulebook.versions)
+            raise ConfigInvalid(self.folder, f"unknown rule {self.awake}", hint=hint)
+        return rulebook
+
+    def engine(self) -> Engine:
+        """Return the engine, made once in each process."""
+        return _engine(self)
+
+
+class BacktestFold:
+    """Folds users for a backtest."""
+
+    def __init__(self, book: Runnable, span: Span, *, kept: bool) -> None:
+        self._engine, self._span = book.engine(), span
+        self.found = Tally(said={} if kept else None)
+
+    def user(self, user: str, events: list[Event], /) -> None:
+        """Take a user with all the user's events, in log order."""
+        said, left_out = decisions_of(self._engine, user, events, self._span.until_ms)
+        self.found.users += 1
+        self.found.events += len(events)
+        self.found.leave_out(left_out)
+        from_ms = self._span.from_ms
+        self.found.add_user([one for one in said if one[1].time_ms >= from_ms])
+
+
+def runnable(settings: Settings, book: Book, *, awake: str | None = None) -> Runnable:
+    """Return what processes make an engine of; the rulebook is compiled once here, as a check."""
+    made = Runnable(book.folder.resolve(), settings.plan, settings.timer_settle_ms, awake)
+    made.engine()
+    return made
+
+
+def backtest(
+    settings: Settings,
+    book: Book,
+    span: Span,
+    *,
+    rule: str | None = None,
+    live: bool = False,
+    processes: int | None = None,
+    quiet: bool = False,
+) -> dict[str, Any]:
+    """Return the report; with a ``rule``, it runs as if live.
+
+    ``live`` holds the decisions against those that were made: see ``compare``.
+    """
+    made = runnable(settings, book, awake=rule)
+    rulebook = made.load()
+    extent = History(settings.clickhouse, span.until_ms).extent()
+    began_s = time.perf_counter()
+    tally: Tally = fan_out(
+        settings.clickhouse, span.until_ms, extent,
+        partial(BacktestFold, made, span, kept=live),
+        processes=processes, title="" if quiet else "backtest", clocked=live,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began_s
+    wanted = [one for one in rulebook.rules if rule in (None, one.id)]
+    report = {
+        "backtest": {"rulebook": book.version, "name": book.name, "from_ms": span.from_ms,
+                     "to_ms": span.until_ms},
+        "events": tally.events, "users": tally.users, "unfoldable": tally.unfoldable,
+        "unfoldable_samples": tally.problems,
+        "seconds": round(seconds, 2),
+        "events_per_s": round(tally.events / seconds) if seconds else 0,
+        "rules": {
+            one.id: {"status": one.status, "version": rulebook.versions[one.id]}
+            | tally.rules.get(one.id, RuleTally()).told()
+            for one in wanted
+        },
+    }  # fmt: skip
+    if live:
+        report["live"] = compare(settings, tally.said or {}, span, rule)
+    return report
+
+
+@lru_cache(maxsize=4)
+def _engine(book: Runnable) -> Engine:
+    rulebook = book.load()
+    rules = tuple(
+        one.model_copy(update={"status": "live"})
+        if one.id == book.awake and one.status in ("draft", "paused")
+        else one
+        for one in rulebook.rules
+    )
+    return decider(replace(rulebook, rules=rules), settle_ms=book.settle_ms)

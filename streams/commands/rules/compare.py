@@ -1,0 +1,64 @@
+"""A backtest held against the decisions that were made live: the same set, or where not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas.settings import Settings
+from sinks.clickhouse.history import ask
+from streams.commands.rules.tally import Said
+
+# A decision this young may still be on its way into ClickHouse.
+_ON_ITS_WAY_MS: Final = 10_000
+_SAMPLES: Final = 10
+_MADE: Final = """
+SELECT decision_id, rule, outcome, reason, toUnixTimestamp64Milli(_logged_at) FROM decisions
+WHERE time >= fromUnixTimestamp64Milli({from:Int64})
+    AND _logged_at < fromUnixTimestamp64Milli({to:Int64})
+    AND ({rule:String} = '' OR rule = {rule:String})
+ORDER BY _partition, _offset
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Which time is asked about, epoch ms: decisions of it count, all before warms up."""
+
+    from_ms: int
+    until_ms: int
+
+
+def compare(
+    settings: Settings, replayed: Mapping[str, Said], span: Span, rule: str | None
+) -> dict[str, Any]:
+    """Return how the decisions of a replay differ from those in ClickHouse, by their ids.
+
+    What was said within ten seconds before the end counts only where both have it.
+    """
+    bounds = {"from": span.from_ms, "to": span.until_ms}
+    rows = ask(settings.clickhouse, _MADE, rule=rule or "", **bounds)
+    made = {row[0]: Said(*row[1:]) for row in rows}
+    mine = {one: said for one, said in replayed.items() if rule in (None, said.rule)}
+    last_ms = span.until_ms - _ON_ITS_WAY_MS
+    only_live = [i for i in made.keys() - mine.keys() if made[i].at_ms < last_ms]
+    only_here = [i for i in mine.keys() - made.keys() if mine[i].at_ms < last_ms]
+    both = made.keys() & mine.keys()
+    other = [i for i in both if made[i][:3] != mine[i][:3]]
+    found: list[tuple[str, list[str]]] = [
+        ("only live", only_live), ("only backtest", only_here), ("other outcome", other),
+    ]  # fmt: skip
+    return {
+        "equal": not (only_live or only_here or other),
+        "both": len(both), "only_live": len(only_live), "only_backtest": len(only_here),
+        "other_outcome": len(other),
+        "samples": [
+            {"what": what, "decision_id": i, "live": _told(made.get(i)),
+             "backtest": _told(mine.get(i))}
+            for what, ids in found
+            for i in sorted(ids)[:_SAMPLES]
+        ],
+    }  # fmt: skip
+
+
+def _told(said: Said | None) -> dict[str, Any] | None:
+    return said._asdict() if said else None

@@ -1,0 +1,225 @@
+"""`siyu segment`: define segments over tags; count, list and export who is in."""
+
+import csv
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, TextIO
+
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from schemas.errors import ConfigInvalid, PartMissing
+from schemas.segments import PREFIX, Segment, SegmentTag
+from schemas.settings import Settings
+from streams.commands.printing import Json, print_json, print_table
+from streams.commands.segments.files import Segments, segment_of, segments_of
+from streams.commands.segments.store import SegmentStore
+
+app = typer.Typer(help="Segments: users by a condition over their tags.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="Id of the segment.", show_default=False)]
+Folder = Annotated[
+    Path | None, typer.Option("--rulebook", help="Folder; SIYU_RULEBOOK by default.")
+]
+# As in docs/rules: after a change of the rulebook the workers must be told.
+_NEXT = "`siyu rules push`, or restart the worker, and rules see who enters and leaves"
+
+
+@app.command("define")
+def define(
+    segment: Id,
+    *,
+    where: Annotated[str, typer.Option(help="Condition: '{tag.gmv_30d: {gte: 1000}}'.")],
+    description: Annotated[str, typer.Option(help="For people.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Put it in place of another.")] = False,
+    rulebook: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Write a segment into the rulebook, check it, and count who is in already."""
+    files = _files(rulebook)
+    path = files.add(_segment(segment, where, description), replace=replace)
+    answer: dict[str, Any] = {"segment": segment, "file": str(path), "count": None}
+    try:
+        with _store(files) as (store, tag):
+            answer["count"] = store.count(tag(segment))
+    except PartMissing as missing:
+        print(f"not counted yet: {missing}", file=sys.stderr)
+    if as_json:
+        print_json(answer)
+        return
+    print(f"{segment}: written to {path}")
+    if answer["count"] is not None:
+        print(f"{answer['count']} users are in it now, by the tags that ClickHouse has")
+    print(f"next: {_NEXT}")
+
+
+@app.command("list")
+def list_segments(
+    *,
+    counts: Annotated[bool, typer.Option(help="Ask ClickHouse how many are in each.")] = True,
+    rulebook: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """List the segments, with how many users are in each."""
+    files = _files(rulebook)
+    rows = []
+    with _store(files) as (store, _):
+        for tag in segments_of(files.load()):
+            name = tag.id.removeprefix(PREFIX)
+            row = {"segment": name, "where": tag.where, "description": tag.description}
+            rows.append({**row, "count": store.count(tag) if counts else None})
+    if as_json:
+        print_json({"segments": rows})
+        return
+    shown = [[r["segment"], r["count"], json.dumps(r["where"], ensure_ascii=False),
+              r["description"]] for r in rows]  # fmt: skip
+    print_table(["segment", "users", "where", "description"], shown)
+
+
+@app.command("count")
+def count(segment: Id, *, rulebook: Folder = None, as_json: Json = False) -> None:
+    """Count who is in, and who has entered in the eyes of rules."""
+    with _store(_files(rulebook)) as (store, tag):
+        one = tag(segment)
+        answer = {"segment": segment, "count": store.count(one), "entered": store.told(one)}
+    if as_json:
+        print_json(answer)
+    else:
+        print(f"{segment}: {answer['count']} users; {answer['entered']} have entered for rules")
+
+
+@app.command("members")
+def members(
+    segment: Id,
+    *,
+    limit: Annotated[int, typer.Option(min=1, help="So many at most.")] = 20,
+    rulebook: Folder = None,
+    as_json: Json = False,
+) -> None:
+    """Show members with the tags that the segment reads; `export` gives all of them."""
+    with _store(_files(rulebook)) as (store, tag):
+        found = list(store.members(tag(segment), limit=limit))
+    if as_json:
+        rows = [{"user": user, "tags": tags} for user, tags in found]
+        print_json({"segment": segment, "members": rows})
+        return
+    names = sorted({name for _, tags in found for name in tags})
+    print_table(["user", *names], [[user, *map(tags.get, names)] for user, tags in found])
+
+
+@app.command("export")
+def export(
+    segment: Id,
+    *,
+    form: Annotated[Literal["csv", "jsonl"], typer.Option("--format", help="Of the rows.")] = "csv",
+    out: Annotated[Path | None, typer.Option(help="File; stdout by default.")] = None,
+    rulebook: Folder = None,
+) -> None:
+    """Write all members as CSV or JSON lines; shows progress on stderr."""
+    with _store(_files(rulebook)) as (store, tag), _progress() as progress:
+        one = tag(segment)
+        task = progress.add_task(segment, total=store.count(one))
+        rows = store.members(one)
+        part = out.with_name(out.name + ".tmp") if out is not None else None
+        with part.open("w", encoding="utf-8", newline="") if part else _stdout() as file:
+            _write(
+                file, form, list(dict.fromkeys(store.query(one).tags)), _told(rows, progress, task)
+            )
+        # A file of that name is whole, or it is not there.
+        if part is not None and out is not None:
+            part.replace(out)
+
+
+@app.command("drop")
+def drop(segment: Id, *, rulebook: Folder = None, as_json: Json = False) -> None:
+    """Take a segment out of the rulebook; refused while a rule or a tag reads it."""
+    path = _files(rulebook).drop(segment)
+    if as_json:
+        print_json({"segment": segment, "file": str(path), "dropped": True})
+    else:
+        print(f"{segment}: taken out of {path}\nnext: `siyu rules push`, or restart the worker")
+
+
+def _files(rulebook: Path | None) -> Segments:
+    settings = Settings()
+    return Segments(rulebook or settings.rulebook, settings.plan)
+
+
+def _segment(segment_id: str, where: str, description: str) -> Segment:
+    try:
+        condition = yaml.safe_load(where)
+        return Segment(id=segment_id, where=condition, description=description)
+    except yaml.YAMLError as bad:
+        raise ConfigInvalid("--where", f"not YAML: {bad}") from bad
+    except ValidationError as invalid:
+        error = invalid.errors()[0]
+        option = "--where" if error["loc"] and error["loc"][0] == "where" else "segment id"
+        hint = "'{tag.gmv_30d: {gte: 1000}}'" if option == "--where" else "lower case, digits, _"
+        raise ConfigInvalid(option, error["msg"], hint=hint) from invalid
+
+
+@contextmanager
+def _store(files: Segments) -> Iterator[tuple[SegmentStore, Any]]:
+    rulebook = files.load()
+    store = SegmentStore(Settings(), rulebook)
+
+    def tag(segment_id: str) -> SegmentTag:
+        return segment_of(rulebook, segment_id)
+
+    try:
+        yield store, tag
+    finally:
+        store.close()
+
+
+@contextmanager
+def _stdout() -> Iterator[TextIO]:
+    yield sys.stdout
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield progress
+
+
+def _told(
+    rows: Iterator[tuple[str, dict[str, Any]]],
+    progress: Progress,
+    task: Any,  # noqa: ANN401 - rich's id
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    for row in rows:
+        yield row
+        progress.advance(task)
+
+
+def _write(
+    file: TextIO, form: str, names: list[str], rows: Iterator[tuple[str, dict[str, Any]]]
+) -> None:
+    if form == "jsonl":
+        lines = (
+            json.dumps({"user": user, "tags": tags}, ensure_ascii=False) for user, tags in rows
+        )
+        file.writelines(line + "\n" for line in lines)
+        return
+    table = csv.writer(file)
+    table.writerow(["user", *names])
+    for user, tags in rows:
+        cells = (tags.get(name) for name in names)
+        table.writerow([user, *(_cell(value) for value in cells)])
+
+
+def _cell(value: Any) -> Any:  # noqa: ANN401 - any JSON value
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, list | dict | bool) else value

@@ -1,0 +1,88 @@
+"""`siyu tags lint`: what is wrong with the tags, and what is merely doubtful, by file and line."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from schemas.errors import ConfigInvalid
+from schemas.plan import Plan
+from schemas.segments import PREFIX
+from schemas.tags import ValueTierTag, layer_of
+from streams.authoring.load import TEST_SUFFIX, load_rulebook
+from streams.authoring.tag_tests import find_tag_tests, read_tests
+from streams.authoring.yaml_source import read_yaml
+from streams.core.engine import Engine
+from streams.core.rulebook import Rulebook, tag_version
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One fault (``error``) or doubt (``warning``), and what to do about it."""
+
+    level: Literal["error", "warning"]
+    file: str
+    line: int | None
+    tag: str
+    problem: str
+    hint: str
+
+    def __str__(self) -> str:
+        subject = f"tag {self.tag}: " if self.tag else ""
+        return f"{self.file}:{self.line}: {self.level}: {subject}{self.problem} ({self.hint})"
+
+    def told(self) -> dict[str, object]:
+        """Return the finding as JSON has it."""
+        return asdict(self)
+
+
+def lint(folder: Path, plan: Plan | None = None) -> tuple[Rulebook | None, list[Finding]]:
+    """Return the rulebook, if it loads, and all findings."""
+    try:
+        rulebook = load_rulebook(folder, plan)
+        Engine(rulebook)
+        tested = _tested(folder)
+    except ConfigInvalid as wrong:
+        return None, [Finding("error", wrong.where, wrong.line, "", wrong.problem, wrong.hint)]
+    places = _places(folder)
+    findings: list[Finding] = []
+    seen: dict[str, str] = {}
+
+    def doubt(tag_id: str, problem: str, hint: str) -> None:
+        findings.append(Finding("warning", *places[tag_id], tag_id, problem, hint))
+
+    for tag in rulebook.tags:
+        twin = tag_version(tag.model_copy(update={"id": "x"}))
+        if twin in seen and tag.kind != "import":
+            doubt(tag.id, f"is the same as {seen[twin]}", "keep one: each costs state and time")
+        seen.setdefault(twin, tag.id)
+        if tag.layer is None:
+            doubt(tag.id, "has no layer", f"write layer: {layer_of(tag)}, or another")
+        if tag.id not in tested:
+            doubt(tag.id, "has no test", "add a case to tags.test.yaml")
+        if isinstance(tag, ValueTierTag) and not tag.cases:
+            doubt(tag.id, "has quantiles, but no bounds: it is missing", "run `siyu tags bounds`")
+    return rulebook, findings
+
+
+def _tested(folder: Path) -> set[str]:
+    tested: set[str] = set()
+    for file in find_tag_tests(folder):
+        for case in read_tests(file).cases:
+            tested |= case.changes.keys() | {tag for check in case.check for tag in check.tags}
+    return tested
+
+
+def _places(folder: Path) -> dict[str, tuple[str, int | None]]:
+    files = (
+        [folder] if folder.is_file() else sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
+    )
+    places: dict[str, tuple[str, int | None]] = {}
+    for file in files:
+        if file.name.endswith(TEST_SUFFIX):
+            continue
+        located = read_yaml(file)
+        data = located.data if isinstance(located.data, dict) else {}
+        for part, prefix in (("tags", ""), ("segments", PREFIX)):
+            for i, one in enumerate(data.get(part) or []):
+                places[prefix + one["id"]] = (str(file), located.line((part, i)))
+    return places

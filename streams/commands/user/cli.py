@@ -1,0 +1,80 @@
+"""`siyu user`: what is known of one user, live."""
+
+import asyncio
+import json
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from schemas.profiles import Found, encode
+from schemas.settings import Settings
+from streams.commands.printing import Json
+
+# What a tag shows that has never moved: not worth a line.
+_NOTHING: Final = (0, False, None)
+
+app = typer.Typer(help="One user: tags, identities, timers.", no_args_is_help=True)
+
+
+@app.callback()
+def users() -> None:
+    """One user: tags, identities, timers."""
+
+
+@app.command()
+def show(
+    identifier: Annotated[
+        str,
+        typer.Argument(
+            help="me, user_id:me, openid:APPID:ID, phone:138…, email:…, or any identifier."
+        ),
+    ],
+    *,
+    as_json: Json = False,
+) -> None:
+    """Show the tags that a user has now, since when and by which event; asks the worker."""
+    from streams.commands.user.client import ask
+
+    found = asyncio.run(ask(Settings(), identifier))
+    if found is None:
+        if as_json:
+            print(json.dumps({"problem": "no such user"}))
+        else:
+            typer.echo(f"no user has the identifier {identifier}", err=True)
+        raise typer.Exit(1)
+    if as_json:
+        print(encode(found).decode())
+    else:
+        _print(found)
+
+
+def _print(found: Found) -> None:
+    console = Console()
+    by = "" if found.matched == found.user else f", found by {found.matched}"
+    console.print(f"[bold]{escape(found.user)}[/]{escape(by)}", highlight=False)
+    table = Table("layer")
+    for name in ("tag", "value", "since", "by event"):
+        table.add_column(name, no_wrap=name in ("tag", "since"), overflow="fold")
+    for name, tag in sorted(found.tags.items(), key=lambda item: (item[1].layer, item[0])):
+        if tag.since_ms is not None or tag.value not in _NOTHING:
+            value = json.dumps(tag.value, ensure_ascii=False)
+            cause = "time" if tag.message_id == "" else tag.message_id or ""
+            table.add_row(tag.layer, name, escape(value), _time(tag.since_ms), escape(cause))
+    console.print(table)
+    known = ", ".join(f"{kind}:{value}" for kind, value in found.identities.items())
+    console.print(f"identities: {escape(known) or 'none'}", highlight=False)
+    for timer in found.timers:
+        due = f"{timer.rule} ({timer.kind}) is due {_time(timer.due_ms)}"
+        console.print(f"timer: {escape(due)}", highlight=False)
+    asof = f"as of offset {found.offset} of events-{found.partition}, {_time(found.at_ms)}"
+    console.print(asof, highlight=False)
+
+
+def _time(time_ms: int | None) -> str:
+    if time_ms is None:
+        return ""
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC).astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,165 @@
+"""Validation: an accepted item to a canonical event, or to the reason why not. Never raises."""
+
+from collections.abc import Callable
+from typing import Final
+
+from pydantic_core import from_json
+
+from schemas.events import Event, Mark
+from schemas.identities import canonical_user
+from schemas.plan import Plan
+from schemas.raw import Door, RawRecord
+from schemas.rejects import Reject
+from schemas.sources import Source
+from streams.core.event_time import EARLIEST_MS, EARLIEST_OF_SERVERS_MS, event_time
+from streams.core.intake.clean import Cleaner, has_nul
+from streams.core.intake.contract import compile_plan
+from streams.core.intake.identify import Identifier
+from streams.core.intake.marks import marks_of
+from streams.core.intake.parse_segment import parse_segment
+from streams.core.intake.parse_sensors import parse_sensors
+from streams.core.intake.parse_wechat import parse_wechat, require_expat
+from streams.core.intake.parse_wecom import parse_wecom
+from streams.core.intake.parsed_item import Draft
+
+_DETAIL_MAX: Final = 200
+_PARSERS: Final[dict[Door, Callable[[RawRecord], Draft | Reject]]] = {
+    "native": parse_segment,
+    "segment": parse_segment,
+    "sensors": parse_sensors,
+    "wechat": parse_wechat,
+    "wecom": parse_wecom,
+}
+
+
+class Validator:
+    """Parse by door, clean, identify, check against the plan; pure, and safe to share.
+
+    ``pii_key`` keys the HMAC over phones and e-mails; an empty one raises ``ConfigInvalid``.
+    """
+
+    def __init__(self, pii_key: bytes, plan: Plan) -> None:
+        require_expat()
+        self._identifier = Identifier(pii_key)
+        self._cleaner = Cleaner(self._identifier)
+        self._contracts = compile_plan(plan)
+        self._refuses_unplanned = plan.unplanned == "reject"
+
+    def event(self, raw: RawRecord, partition: int, offset: int) -> Event | Reject:
+        """Return the event of a record of ``events.raw``, or why it is none."""
+        draft = _parse(raw)
+        if isinstance(draft, Reject):
+            return draft
+        # In this order a reject tells first what its producer can mend.
+        named = self._identify(draft)
+        if isinstance(named, Reject):
+            return named
+        if problem := self._clean(draft, named):
+            return problem
+        mark = self._keep_plan(draft, raw.envelope.source)
+        if isinstance(mark, Reject):
+            return mark
+        user = canonical_user(named)
+        if user is None:
+            return Reject("identify", "no_identifier", "nobody to attribute it to")
+        event = _event(raw, draft, named, user)
+        if mark is not None:
+            event.marks.append(mark)
+        event.raw_partition, event.raw_offset = partition, offset
+        return event
+
+    def _keep_plan(self, draft: Draft, source: Source) -> Mark | Reject | None:
+        """Hold an item to the plan; return the mark that tells how it is off it, or why not."""
+        contract = self._contracts.get(draft.event)
+        if contract is None:
+            if self._refuses_unplanned:
+                return Reject("validate", "unplanned_event", draft.event)
+            return "uncatalogued"
+        draft.properties, problem = contract.clean(draft.properties)
+        if source not in contract.sources:
+            problem = contract.source_problem(source)
+        if problem is not None and not contract.marks_only:
+            return problem
+        if problem is None and not contract.seals:
+            return None
+        note: dict[str, list[str]] = {}
+        if removed := contract.seal(draft.properties, self._identifier):
+            note["removed"] = removed
+        if problem is not None:
+            note["violations"] = [problem.detail[:_DETAIL_MAX]]
+        if note:
+            draft.context["siyu"] = note
+        return "off_plan" if problem is not None else None
+
+    def _identify(self, draft: Draft) -> dict[str, str] | Reject:
+        """Return the identities; entries of unknown kinds go to the context, to be cleaned."""
+        named = self._identifier.identities(draft.identities)
+        if isinstance(named, Reject):
+            return named
+        identities, others = named
+        if others:
+            draft.context["identities"] = others
+        return identities
+
+    def _clean(self, draft: Draft, identities: dict[str, str]) -> Reject | None:
+        """Clean the event's objects; a phone or e-mail among the user's traits identifies."""
+        clean = self._cleaner.clean
+        if draft.properties and (problem := clean("properties", draft.properties)):
+            return problem
+        if draft.context and (problem := clean("context", draft.context)):
+            return problem
+        if draft.traits and (problem := clean("traits", draft.traits)):
+            return problem
+        # A phone among the properties may be somebody else's (the receiver's of a gift).
+        for traits in (draft.traits, draft.context.get("traits")):
+            if isinstance(traits, dict):
+                for kind in ("phone_hmac", "email_hmac"):
+                    if isinstance(value := traits.get(kind), str) and value:
+                        identities.setdefault(kind, value)
+        return None
+
+
+def _parse(raw: RawRecord) -> Draft | Reject:
+    """Parse by door; U+0000 anywhere is refused, as ClickHouse and C clients cut there."""
+    if b"\\u0000" in raw.body and _holds_nul(raw.body):
+        return Reject("validate", "nul_character", "a string holds U+0000")
+    return _PARSERS[raw.envelope.door](raw)
+
+
+def _event(raw: RawRecord, draft: Draft, named: dict[str, str], user: str) -> Event:
+    envelope = raw.envelope
+    time_ms, marks = event_time(
+        envelope.received_at_ms,
+        draft.original_ms,
+        draft.sent_ms,
+        earliest_ms=EARLIEST_OF_SERVERS_MS if envelope.source == "server" else EARLIEST_MS,
+    )
+    marks += marks_of(envelope, draft.context, draft.properties)
+    return Event(
+        message_id=draft.message_id,
+        type=draft.type,
+        event=draft.event,
+        user=user,
+        source=envelope.source,
+        door=envelope.door,
+        account=envelope.account,
+        timestamp_ms=time_ms,
+        received_at_ms=envelope.received_at_ms,
+        original_timestamp_ms=draft.original_ms,
+        sent_at_ms=draft.sent_ms,
+        user_id=named.get("user_id"),
+        anonymous_id=named.get("anonymous_id"),
+        identities=named,
+        context=draft.context,
+        properties=draft.properties,
+        traits=draft.traits,
+        marks=marks,
+    )
+
+
+def _holds_nul(body: bytes) -> bool:
+    """Tell an escaped NUL from the harmless text backslash-u0000; the parser judges the rest."""
+    try:
+        return has_nul(from_json(body))
+    except ValueError:
+        return False

@@ -1,0 +1,5 @@
+"""Rules at work: triggers, steps, guards, goals."""
+
+from streams.compiled import use
+
+use(__path__, __name__)

@@ -1,0 +1,180 @@
+"""Absence: an event after which another does not come, whatever order they arrive in.
+
+A wait from ``start`` (the time of its ``after``) to ``due`` ends in a decision unless
+there is a ``none`` with start <= time <= due. Both sides are remembered by join key, so
+each finds the other whichever comes first. With ``again: restart`` a later ``after`` up
+to due ends the wait as a ``none`` does; with ``ignore`` the earlier wait stands. An
+``exit`` at or after start ends it with a decision, as long as it has not fired.
+
+A wait fires only by ``on_timers``, at or after ``fire_at``: ``settle`` after due, or after
+its event was received or reached the lane if that was later, so that what happened before due
+can still arrive.
+Live and a replay of the log can differ only in what arrived between fire_at and the real run
+of the timer.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from schemas.events import Event
+from schemas.touches import Outcome
+from schemas.triggers import Absence
+from streams.core.language.compile import Getter
+from streams.core.language.conditions import Node
+from streams.core.language.join_keys import key_of
+from streams.core.rules.evaluation import Effects, timely
+from streams.core.rules.rule import LiveRule, barred_by
+from streams.core.rules.stored_event import to_cause, to_event
+from streams.core.state.recent_times import MAX_KEYS, remember, times_of
+from streams.core.state.user import LATE_MS, State, Timer
+
+# Over 64 waits of one rule, a user gets no more: the reason of the decision.
+TOO_MANY: Final = "too_many_waits"
+
+
+class Waits:
+    """The waits of one absence rule, in any user's state.
+
+    ``keeps`` are the parts of an event beside its properties that the rule reads in the end.
+    """
+
+    def __init__(
+        self,
+        rule: LiveRule,
+        absence: Absence,
+        join: list[Getter],
+        keeps: frozenset[str],
+        settle_ms: int,
+    ) -> None:
+        self.rule, self._join, self._keeps, self._settle_ms = rule, join, keeps, settle_ms
+        self._within_ms, self._restart = absence.within_ms, absence.again == "restart"
+
+    def after(self, state: State, event: Event, at_ms: int, effects: Effects) -> None:
+        """Take an ``after``: start a wait, unless what is already known ends or bars it."""
+        key = key_of(self._join, event)
+        if key is None:
+            return
+        held = state.rule(self.rule.id)
+        afters = times_of(held.afters, key, self._horizon_ms(state))
+        due_ms = at_ms + self._within_ms
+        # The same millisecond is the same wait: its ids come from its start.
+        barred = at_ms in afters or self._barred(state, key, at_ms, due_ms, afters)
+        remember(afters, at_ms, self._horizon_ms(state))
+        if barred or any(at_ms <= one <= due_ms for one in held.nones.get(key, ())):
+            return
+        # Overtaken on its way, it is not alone: what ends the wait stands behind it in the log.
+        fire_at_ms = max(due_ms, event.received_at_ms, effects.now_ms) + self._settle_ms
+        cause = to_cause(event, self._keeps)
+        timer = Timer(self.rule.id, key, at_ms, due_ms, fire_at_ms, cause)
+        if reason := barred_by(event):
+            self._leave(state, timer, event, at_ms, effects, reason=reason)
+        elif any(one >= at_ms for one in held.exits):
+            self._leave(state, timer, event, at_ms, effects, reason="exit")
+        elif len(self._pending(state)) >= MAX_KEYS:
+            self._leave(state, timer, event, at_ms, effects, reason=TOO_MANY)
+        else:
+            state.timers.append(timer)
+
+    def none(self, state: State, event: Event, at_ms: int, effects: Effects) -> None:  # noqa: ARG002 - as after and exit
+        """Take a ``none``: end the waits that it falls into, and those still to arrive."""
+        key = key_of(self._join, event)
+        if key is None:
+            return
+        horizon_ms = self._horizon_ms(state)
+        remember(times_of(state.rule(self.rule.id).nones, key, horizon_ms), at_ms, horizon_ms)
+        self._drop(
+            state,
+            [
+                timer
+                for timer in self._pending(state)
+                # An event that is both after and none does not end the wait it starts.
+                if timer.key == key
+                and timer.start_ms <= at_ms <= timer.due_ms
+                and timer.cause.message_id != event.message_id
+            ],
+        )
+
+    def exit(self, state: State, event: Event, at_ms: int, effects: Effects) -> None:
+        """Take an ``exit``: end all waits that began before it, and say so; it is kept for runs."""
+        left = [
+            timer
+            for timer in self._pending(state)
+            if timer.start_ms <= at_ms and timer.cause.message_id != event.message_id
+        ]
+        self._drop(state, left)
+        for timer in left:
+            cause = to_event(timer.cause, event.user)
+            self._leave(state, timer, cause, at_ms, effects, reason="exit")
+
+    def fire(self, state: State, timer: Timer, user: str, now_ms: int, effects: Effects) -> None:
+        """Decide on a wait that came to its end; over a day past due is too late."""
+        event = to_event(timer.cause, user)
+        status = self.rule.rule.status
+        if status in ("draft", "paused"):
+            self._leave(state, timer, event, timer.due_ms, effects, reason=status)
+            return
+        late = now_ms - timer.due_ms > LATE_MS
+        clock_ms = max(event.received_at_ms, timely(timer.due_ms, timer.fire_at_ms, now_ms))
+        self.rule.decide(
+            state, event, timer.due_ms, wait_id(timer), effects, late=late, clock_ms=clock_ms
+        )
+
+    def _barred(self, state: State, key: str, at_ms: int, due_ms: int, afters: list[int]) -> bool:
+        """Settle with the other waits of the key; say whether there is none to start."""
+        waits = [timer for timer in self._pending(state) if timer.key == key]
+        if self._restart:
+            self._drop(state, [one for one in waits if one.start_ms < at_ms <= one.due_ms])
+            return any(at_ms < one <= due_ms for one in afters)
+        if any(one.start_ms <= at_ms <= one.due_ms for one in waits):
+            return True
+        self._drop(state, [one for one in waits if at_ms < one.start_ms <= due_ms])
+        return False
+
+    def _leave(
+        self,
+        state: State,
+        timer: Timer,
+        event: Event,
+        at_ms: int,
+        effects: Effects,
+        *,
+        reason: str,
+    ) -> None:
+        suppressed = reason in (TOO_MANY, "redriven", "bot")
+        outcome: Outcome = "suppressed" if suppressed else "exited"
+        trigger = wait_id(timer)
+        self.rule.leave(state, event, at_ms, trigger, effects, outcome=outcome, reason=reason)
+
+    def _pending(self, state: State) -> list[Timer]:
+        return [timer for timer in state.timers if timer.rule == self.rule.id]
+
+    def _drop(self, state: State, gone: list[Timer]) -> None:
+        if gone:
+            state.timers = [one for one in state.timers if not any(one is two for two in gone)]
+
+    def _horizon_ms(self, state: State) -> int:
+        return state.latest_ms - self._within_ms - LATE_MS
+
+
+def wait_id(timer: Timer) -> str:
+    """Return what tells a wait from all others of its rule and user."""
+    return f"{timer.start_ms}:{timer.key}"
+
+
+class OnPart:
+    """Hands one kind of event of an absence rule (after, none or exit) to its waits."""
+
+    def __init__(
+        self,
+        take: Callable[[State, Event, int, Effects], None],
+        where: Node | None,
+        priority: int,
+    ) -> None:
+        self._take, self.where, self.priority = take, where, priority
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event; a late one still starts and ends waits: that is judged at firing."""
+        del late
+        self._take(state, event, at_ms, effects)

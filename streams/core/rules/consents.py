@@ -1,0 +1,182 @@
+"""What a user allowed and refused (授权与退订), kept by time: the order of arrival does not matter.
+
+- A consent to a subscription message (订阅消息) is good for one send; consents add up, by the
+  platform's template id. A refusal takes back all that were given before it.
+- The latest yes or no to marketing, over one channel or over all, and to following the
+  official account (关注): of a yes and a no of one millisecond, the no.
+"""
+
+from bisect import insort
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from schemas.events import Event
+from schemas.tags import TOUCH_FAILED
+from streams.core.rules.evaluation import Effects
+from streams.core.state.recent_times import MAX_KEYS
+from streams.core.state.user import DAY_MS, Consent, State
+
+# What the latest answers are about, beside the names of channels.
+ALL_CHANNELS: Final = "*"
+FOLLOWING: Final = "official_account"
+
+_ANSWERS: Final = (
+    ("marketing_refused", "", False),
+    ("marketing_allowed", "", True),
+    ("official_account_followed", FOLLOWING, True),
+    ("official_account_unfollowed", FOLLOWING, False),
+)
+_SUBSCRIPTIONS: Final = (
+    "subscription_prompted", "subscription_changed", "subscription_message_reported",
+)  # fmt: skip
+# What wx.requestSubscribeMessage and its callback answer; `filter` says nothing of the user.
+_YES: Final = frozenset({"accept", "acceptWithAudio", "acceptWithAlert"})
+_NO: Final = frozenset({"reject", "ban"})
+# "user refuse to accept the msg": refused, or used up (WeChat's answer to a send).
+_USED_UP: Final = "43101"
+
+
+def consents(state: State, template_id: str) -> int:
+    """Return how many subscription messages of a template may be sent."""
+    held = state.consents.get(template_id)
+    return len(held.given) if held is not None else 0
+
+
+def spend(state: State, template_id: str) -> None:
+    """Count a subscription message that goes out."""
+    held = state.consents.get(template_id)
+    if held is not None and held.given:
+        del held.given[0]
+
+
+def refused(state: State, what: str) -> bool:
+    """Say whether the latest answer about a channel, all of them or following is a no."""
+    answer = state.answers.get(what)
+    return answer is not None and not answer[1]
+
+
+def consent_triggers(
+    templates: Mapping[str, Mapping[str, str]],
+) -> "Iterator[tuple[str, OnAnswer | OnSubscription | OnFailed]]":
+    """Yield what keeps consents, by event; ``templates``: platform ids by template and channel."""
+    for event, what, yes in _ANSWERS:
+        yield event, OnAnswer(what, yes=yes)
+    for event in _SUBSCRIPTIONS:
+        yield event, OnSubscription(gives=event == "subscription_prompted")
+    if templates:
+        yield TOUCH_FAILED, OnFailed(templates)
+
+
+class OnAnswer:
+    """Keeps a yes or no; about ``what``, or else the event's ``properties.channel`` or all."""
+
+    where = None
+    priority = 20_000
+
+    def __init__(self, what: str, *, yes: bool) -> None:
+        self._what, self._yes = what, yes
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event."""
+        del effects, late
+        what = self._what or event.properties.get("channel") or ALL_CHANNELS
+        if not isinstance(what, str):
+            return
+        before = state.answers.get(what)
+        if before is None and len(state.answers) >= MAX_KEYS:
+            _forget_oldest(state)
+        if before is None or at_ms > before[0] or (at_ms == before[0] and not self._yes):
+            state.answers[what] = (at_ms, self._yes)
+
+
+class OnSubscription:
+    """Takes the answers of a prompt, a change in the settings, or WeChat's report of a send."""
+
+    where = None
+    priority = 20_000
+
+    def __init__(self, *, gives: bool) -> None:
+        self._gives = gives
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event; entries that are none are passed over."""
+        del effects, late
+        templates = event.properties.get("templates")
+        for entry in templates if isinstance(templates, list) else ():
+            template_id = entry.get("template_id") if isinstance(entry, dict) else None
+            if not isinstance(template_id, str) or not template_id:
+                continue
+            if _is_no(entry):
+                _refuse(state, template_id, at_ms)
+            elif self._gives and entry.get("answer") in _YES:
+                _give(state, template_id, at_ms)
+
+
+class OnFailed:
+    """Gives a consent back when no channel took its touch; takes all if WeChat says so."""
+
+    where = None
+    priority = 20_000
+
+    def __init__(self, templates: Mapping[str, Mapping[str, str]]) -> None:
+        self._templates = templates
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event; ``properties`` name ``channel``, ``template`` and the ``code``."""
+        del effects, late
+        told = event.properties
+        ids = self._templates.get(str(told.get("template")), {})
+        template_id = ids.get(str(told.get("channel")))
+        if template_id is None:
+            return
+        held = state.consents.get(template_id)
+        if str(told.get("code")) == _USED_UP:
+            _refuse(state, template_id, at_ms)
+        elif held is None or at_ms > held.refused_ms + DAY_MS:
+            # A delivery is over within a day: what went out before a refusal is not given back.
+            _give(state, template_id, at_ms)
+
+
+def _forget_oldest(state: State) -> None:
+    """Make room for an answer; those about all channels and following stay."""
+    answers = state.answers
+    channels = [one for one in answers if one not in (ALL_CHANNELS, FOLLOWING)]
+    del answers[min(channels, key=lambda one: (answers[one][0], one))]
+
+
+def _is_no(entry: dict[str, Any]) -> bool:
+    code, status = str(entry.get("code", "")), str(entry.get("status", ""))
+    return entry.get("answer") in _NO or code == _USED_UP or "refuse" in status
+
+
+def _held(state: State, template_id: str) -> Consent:
+    held = state.consents.get(template_id)
+    if held is None:
+        if len(state.consents) >= MAX_KEYS:
+            del state.consents[min(state.consents, key=lambda one: _newest(state, one))]
+        held = state.consents[template_id] = Consent()
+    return held
+
+
+def _newest(state: State, template_id: str) -> tuple[int, str]:
+    held = state.consents[template_id]
+    return max(held.refused_ms, *held.given[-1:], 0), template_id
+
+
+def _give(state: State, template_id: str, at_ms: int) -> None:
+    held = _held(state, template_id)
+    if at_ms > held.refused_ms:
+        insort(held.given, at_ms)
+        del held.given[:-MAX_KEYS]
+
+
+def _refuse(state: State, template_id: str, at_ms: int) -> None:
+    held = _held(state, template_id)
+    held.refused_ms = max(at_ms, held.refused_ms)
+    held.given = [one for one in held.given if one > held.refused_ms]

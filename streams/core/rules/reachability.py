@@ -1,0 +1,71 @@
+"""Reach (可触达): on which channels a message may go out to a user right now.
+
+WeChat and WeCom let a shop write only for a while after an act of the user, and only so
+often (会话窗口). The longest that stands open is kept; a message that goes out uses up one,
+as it does of the consents to a subscription message. Who unfollowed is out of reach.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from schemas.channels import CHANNELS, ChannelFacts, Opening, needs_consent
+from schemas.events import Event
+from streams.core.rules.consents import FOLLOWING, consents, refused, spend
+from streams.core.rules.evaluation import Effects
+from streams.core.state.user import State
+
+_FREE = ChannelFacts()
+
+
+def is_open(state: State, channel: str, at_ms: int) -> bool:
+    """Say whether a channel's window stands open at a time, and its account is followed."""
+    facts = CHANNELS.get(channel, _FREE)
+    if facts.followers and refused(state, FOLLOWING):
+        return False
+    if not facts.opens:
+        return True
+    until_ms, left = state.windows.get(channel, (0, 0))
+    return left > 0 and at_ms <= until_ms
+
+
+def agreed(state: State, channel: str, ids: Mapping[str, str]) -> bool:
+    """Say whether a template, of these ids by channel, has the consent that a channel needs."""
+    return not needs_consent(channel) or consents(state, ids.get(channel, "")) > 0
+
+
+def use(state: State, channel: str, ids: Mapping[str, str]) -> None:
+    """Count a message of a template, of these ids by channel, that went out over a channel."""
+    window = state.windows.get(channel)
+    if window is not None:
+        state.windows[channel] = (window[0], window[1] - 1)
+    if needs_consent(channel):
+        spend(state, ids.get(channel, ""))
+
+
+def openings(channels: Iterable[str]) -> "Iterator[tuple[str, OnOpening]]":
+    """Yield what keeps the windows of channels, by the names of the events that open them."""
+    for channel in dict.fromkeys(channels):
+        for opening in CHANNELS.get(channel, _FREE).opens:
+            yield opening.event, OnOpening(channel, opening)
+
+
+class OnOpening:
+    """Opens a channel when the user acts."""
+
+    where = None
+    priority = 20_000
+
+    def __init__(self, channel: str, opening: Opening) -> None:
+        self._channel, self._opening = channel, opening
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event: a brief window does not end a longer one that still has room."""
+        del effects, late
+        opening = self._opening
+        if opening.source is not None and event.source != opening.source:
+            return
+        until_ms, left = state.windows.get(self._channel, (0, 0))
+        ends_ms = at_ms + opening.for_ms
+        if ends_ms >= until_ms or left <= 0:
+            state.windows[self._channel] = (ends_ms, opening.messages)

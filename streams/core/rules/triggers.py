@@ -1,0 +1,215 @@
+"""Triggers that an event fires: alone, as the n-th, as the last of a sequence, by a tag's move."""
+
+from bisect import insort
+from typing import Final, Protocol
+
+from schemas.events import Event
+from schemas.touches import TagChange
+from streams.core.language.compile import Getter, Predicate, TagPredicate
+from streams.core.language.conditions import Node
+from streams.core.language.join_keys import key_of
+from streams.core.rules.evaluation import Effects
+from streams.core.rules.rule import LiveRule
+from streams.core.state.recent_times import MAX_TIMES, times_of
+from streams.core.state.user import LATE_MS, State
+
+# A step of a sequence stands in the lowest bits of its time: 16 steps at most.
+_STEPS: Final = 16
+
+
+class Trigger(Protocol):
+    """What a rule does with an event of a name it waits for; ``at_ms`` is the event's time.
+
+    It is called for events for which ``where`` holds, those of the highest priority first.
+    """
+
+    @property
+    def priority(self) -> int:
+        """Return the rule's priority."""
+
+    @property
+    def where(self) -> Node | None:
+        """Return what the event must satisfy, ``None`` for nothing."""
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event: change the state, add to the effects."""
+
+
+class OnEvent:
+    """Fires at each event that passes ``where``."""
+
+    def __init__(self, rule: LiveRule, where: Node | None) -> None:
+        self._rule, self.where, self.priority = rule, where, rule.priority
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event; decide."""
+        self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
+
+
+class OnCount:
+    """Fires at the event that makes n within a time, ends included; then counts from zero.
+
+    The time ends at the newest event of the key: one that comes later than ``within``
+    after it no longer counts. The 64 keys with the newest events are held.
+    """
+
+    def __init__(
+        self, rule: LiveRule, where: Node | None, by: list[Getter], n: int, within_ms: int
+    ) -> None:
+        self._rule, self.where, self._by = rule, where, by
+        self._n, self._within_ms = n, within_ms
+        self.priority = rule.priority
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event; decide if it is the n-th."""
+        key = key_of(self._by, event)
+        if key is None:
+            return
+        held = state.rule(self._rule.id).counts
+        times = times_of(held, key, state.latest_ms - self._within_ms)
+        insort(times, at_ms)
+        while times[0] < times[-1] - self._within_ms:
+            del times[0]
+        if len(times) >= self._n:
+            del held[key]
+            self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
+
+
+class OnSequence:
+    """Fires at the event that completes a sequence, whichever of its events that is.
+
+    Each step is strictly later than the one before, so the order of arrival does not
+    matter and no event is two steps. What led to it, and all before, is used up.
+    """
+
+    where = None
+
+    def __init__(
+        self,
+        rule: LiveRule,
+        steps: list[tuple[list[str], Predicate | None]],
+        join: list[Getter],
+        within_ms: int,
+    ) -> None:
+        self._rule, self._steps, self._join, self._within_ms = rule, steps, join, within_ms
+        self.priority = rule.priority
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take an event; decide if it is the last that was missing."""
+        steps = [
+            i
+            for i, (names, where) in enumerate(self._steps)
+            if (event.event in names or "*" in names) and (where is None or where(event))
+        ]
+        key = key_of(self._join, event) if steps else None
+        if key is None:
+            return
+        held = state.rule(self._rule.id).chains
+        gone = (state.latest_ms - self._within_ms - LATE_MS) * _STEPS
+        times = times_of(held, key, gone)
+        for step in steps:
+            insort(times, at_ms * _STEPS + step)
+        end_ms = self._complete(times)
+        if end_ms is not None:
+            times[:] = [one for one in times if one // _STEPS > end_ms]
+            self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
+        times[:] = [one for one in times if one >= gone][-4 * MAX_TIMES :]
+        if not times:
+            del held[key]
+
+    def _complete(self, times: list[int]) -> int | None:
+        """Return when the earliest whole sequence among times ends, if there is one."""
+        by_step: list[list[int]] = [[] for _ in self._steps]
+        for one in times:
+            if one % _STEPS < len(by_step):
+                by_step[one % _STEPS].append(one // _STEPS)
+        for end_ms in by_step[-1]:
+            at_ms: int | None = end_ms
+            for earlier in reversed(by_step[:-1]):
+                # The latest possible beginning leaves the most room.
+                at_ms = max((one for one in earlier if one < (at_ms or 0)), default=None)
+                if at_ms is None:
+                    break
+            if at_ms is not None and end_ms - at_ms <= self._within_ms:
+                return end_ms
+        return None
+
+
+class OnTag:
+    """Fires when a tag comes to a value, or leaves it."""
+
+    def __init__(self, rule: LiveRule, is_it: TagPredicate, *, enters: bool) -> None:
+        self._rule, self._is_it, self._enters = rule, is_it, enters
+        self.priority = rule.priority
+
+    def hears(self, change: TagChange) -> bool:
+        """Say whether a change crosses into, or out of, what is waited for."""
+        before, after = change.before, change.after
+        now = self._is_it(lambda _: after)
+        return now == self._enters and now != self._is_it(lambda _: before)
+
+    def moved(
+        self,
+        state: State,
+        change: TagChange,
+        event: Event,
+        effects: Effects,
+        *,
+        late: bool,
+        clock_ms: int,
+    ) -> None:
+        """Take a change that was heard; ``event`` moved the tag, or stands for the time."""
+        trigger = change.message_id or f"@{change.time_ms}"
+        self._rule.decide(
+            state, event, change.time_ms, trigger, effects, late=late, clock_ms=clock_ms
+        )
+
+
+class Hearer(Protocol):
+    """What a rule does with a change of a tag."""
+
+    @property
+    def priority(self) -> int:
+        """Return the rule's priority."""
+
+    def hears(self, change: TagChange) -> bool:
+        """Say whether a change is one that is waited for."""
+
+    def moved(
+        self,
+        state: State,
+        change: TagChange,
+        event: Event,
+        effects: Effects,
+        *,
+        late: bool,
+        clock_ms: int,
+    ) -> None:
+        """Take a change that was heard; ``event`` moved the tag, or stands for the time."""
+
+
+class Moved:
+    """A tag that an event moved, to be heard of among the event's triggers."""
+
+    where = None
+
+    def __init__(self, one: Hearer, change: TagChange) -> None:
+        self._one, self._change = one, change
+        self.priority = one.priority
+
+    def __call__(
+        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
+    ) -> None:
+        """Take the event."""
+        self._one.moved(
+            state, self._change, event, effects,
+            late=late, clock_ms=max(at_ms, event.received_at_ms),
+        )  # fmt: skip

@@ -1,0 +1,62 @@
+"""Put a cell that was folded elsewhere in the place of a tag's own."""
+
+from collections.abc import Iterable, Iterator
+
+from schemas.events import Event
+from schemas.touches import TagChange
+from streams.core.event_time import event_time_ms
+from streams.core.state.cells import Cell
+from streams.core.state.user import State
+from streams.core.tags.kinds import Value
+from streams.core.tags.live import LiveExpr, LiveTag
+
+
+def replaced(
+    live: LiveTag, exprs: Iterable[LiveExpr], state: State, event: Event, cell: Cell | None
+) -> Iterator[TagChange]:
+    """Replace a tag's cell (``None``: it has none); yield what that changes, made tags after it.
+
+    ``exprs`` are in an order in which each stands after those that it reads. A cell of
+    another kind is left aside.
+    """
+    if cell is not None and cell[0] != live.code:
+        return
+    kind, clock_ms = live.kind, state.latest_ms
+    before, after = _written(live, state), kind.empty
+    # A merge shows what it holds as of the clock of this state.
+    made = None if cell is None else kind.merge(kind.new(), cell, clock_ms)
+    state.tags.write(live.group)[live.index] = made
+    if made is not None:
+        after = kind.read(made, clock_ms)
+        expiry_ms = kind.expiry_ms(made)
+        if expiry_ms and (not state.expiry_ms or expiry_ms < state.expiry_ms):
+            state.expiry_ms = expiry_ms
+    if before != after:
+        yield _changed(event, live.id, before, after)
+    moved = {live.id}
+    for expr in exprs:
+        if not expr.reads.isdisjoint(moved):
+            moved.add(expr.id)
+            was, now = expr.move(state, clock_ms)
+            if was != now:
+                yield _changed(event, expr.id, was, now)
+
+
+def _written(live: LiveTag, state: State) -> Value:
+    """Return what was last written of a tag; its cell is used up by that."""
+    cell = live.cell(state)
+    if cell is None:
+        return live.kind.empty
+    if live.lasting:
+        return live.kind.read(cell, state.latest_ms)
+    return live.kind.expire(cell, state.latest_ms)[0]
+
+
+def _changed(event: Event, tag: str, before: Value, after: Value) -> TagChange:
+    return TagChange(
+        tag=tag,
+        before=before,
+        after=after,
+        time_ms=event_time_ms(event),
+        message_id=event.message_id,
+    )

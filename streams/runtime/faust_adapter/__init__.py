@@ -1,0 +1,1 @@
+"""Faust, made to hand over batches: its transport and its assignor."""

@@ -1,0 +1,1 @@
+"""Which rulebook each partition runs: published, followed, switched."""

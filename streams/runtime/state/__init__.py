@@ -1,0 +1,1 @@
+"""State of partitions: shards, where they are stored, and how they are restored."""

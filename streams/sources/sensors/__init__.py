@@ -1,0 +1,1 @@
+"""The door of the SDKs of Sensors Data (神策)."""

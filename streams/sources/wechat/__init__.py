@@ -1,0 +1,1 @@
+"""The doors of official accounts, mini-programs and WeCom: signed callbacks."""
