@@ -1,10 +1,12 @@
 """What every file that a rule author writes shares: strict models, durations, event names."""
 
 import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
+
+from schemas.conditions import Where, anything
 
 UNITS_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _DURATION: Final = re.compile(r"([1-9][0-9]{0,8})(s|m|h|d|w)")
@@ -65,12 +67,10 @@ EventNames = Annotated[
 Channel = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)*$")]
 # A path into the event: `properties.amount`, `context.channel`, `traits.city`.
 EventPath = Annotated[str, Field(min_length=1, max_length=256)]
-# Conditions are parsed, with places for errors, by streams.core.language.conditions.
-Condition = dict[str, Any]
 
 
 class Match(Authored):
     """Events of a name (one of several, or "*" for all) that satisfy ``where``."""
 
     event: EventNames
-    where: Condition = Field(default_factory=dict)
+    where: Where = Field(default_factory=anything)

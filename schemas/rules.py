@@ -1,11 +1,12 @@
 """Rules as authors write them: trigger, audience, guards, steps, exits, goal."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from schemas.authoring import Authored, Channel, Condition, DurationMs, EventPath, Id, Match
+from schemas.authoring import Authored, Channel, DurationMs, EventPath, Id, Match
+from schemas.conditions import Asking, Audience, anything
 from schemas.policies import Policies
 from schemas.segments import Segment
 from schemas.tags import Bounds, Tag
@@ -78,7 +79,7 @@ class Wait(Authored):
 class Branch(Authored):
     """Go on with ``then`` if the condition holds at that time, with ``else`` if not."""
 
-    when: Condition = Field(alias="if", min_length=1)
+    when: Annotated[Audience, Asking] = Field(alias="if")
     then: list["Step"] = Field(default_factory=list["Step"])
     otherwise: list["Step"] = Field(default_factory=list["Step"], alias="else")
 
@@ -124,7 +125,7 @@ class Rule(Authored):
     status: Status = "live"
     purpose: Purpose = "marketing"
     trigger: Trigger
-    audience: Condition = Field(default_factory=dict)
+    audience: Audience = Field(default_factory=anything)
     reentry: Reentry | None = None
     priority: int = Field(0, ge=0, le=1000)
     exclusive: Id | None = None

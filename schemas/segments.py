@@ -4,7 +4,8 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from schemas.authoring import Authored, Condition
+from schemas.authoring import Authored
+from schemas.conditions import Asking, Audience, Condition
 from schemas.tags import ExprTag
 
 PREFIX: Final = "segment_"
@@ -15,7 +16,7 @@ class Segment(Authored):
     """The users for whom ``where`` holds; it reads tags (``tag.NAME``), other segments too."""
 
     id: SegmentId
-    where: Annotated[Condition, Field(min_length=1)]
+    where: Annotated[Audience, Asking]
     description: str = ""
 
     def tag(self) -> "SegmentTag":

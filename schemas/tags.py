@@ -8,7 +8,6 @@ from pydantic_core import PydanticCustomError
 from schemas.authoring import (
     UNITS_MS,
     Authored,
-    Condition,
     DurationMs,
     EventName,
     EventNames,
@@ -16,6 +15,7 @@ from schemas.authoring import (
     Id,
     Match,
 )
+from schemas.conditions import Audience, Condition, Where, anything
 
 _DAY_MS: Final = UNITS_MS["d"]
 # The three layers that operators speak of: 渠道 where from, 行为 what they do, 业务 what it means.
@@ -50,7 +50,7 @@ class _Tag(Authored):
 
     id: Id
     event: EventNames
-    where: Condition = Field(default_factory=dict)
+    where: Where = Field(default_factory=anything)
     description: str = ""
     layer: Layer | None = None
 
@@ -232,7 +232,7 @@ class ExprTag(Authored):
 
     id: Id
     kind: Literal["expr"]
-    cases: list[Annotated[dict[Id, Condition], Field(min_length=1, max_length=1)]] = Field(
+    cases: list[Annotated[dict[Id, Audience], Field(min_length=1, max_length=1)]] = Field(
         default_factory=list[dict[Id, Condition]]
     )
     otherwise: Id | None = Field(None, alias="else")
@@ -303,8 +303,10 @@ class ValueTierTag(ExprTag):
 
     def bounded(self, bounds: Bounds) -> Self:
         """Return the tag with these bounds."""
-        cases = [{"high": {self.of: {"gte": bounds.high}}},
-                 {"middle": {self.of: {"gte": bounds.middle}}}]  # fmt: skip
+        steps = (("high", bounds.high), ("middle", bounds.middle))
+        cases = [
+            {name: Condition.parse({self.of: {"gte": bound}}, tags=True)} for name, bound in steps
+        ]
         return self.model_copy(update={"cases": cases, "otherwise": "low"})
 
 

@@ -1,6 +1,7 @@
 """Triggers as authors write them: what must happen, or not happen, for a rule to look at a user."""
 
 import re
+from functools import cached_property
 from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
@@ -8,13 +9,14 @@ from pydantic_core import PydanticCustomError
 
 from schemas.authoring import (
     Authored,
-    Condition,
     DurationMs,
     EventName,
     EventNames,
     EventPath,
     Match,
 )
+from schemas.conditions import Condition, ConditionInvalid, Where, anything
+from schemas.faults import Fault
 
 TRIGGERS: Final = ("event", "count", "sequence", "absence", "inactive", "tag", "date")
 # A user's state keeps what it waits for no longer than this.
@@ -129,7 +131,7 @@ class Inactive(Authored):
     """No event (of these names) for so long; once, until the user comes back."""
 
     event: EventNames = Field(default_factory=_any_event)
-    where: Condition = Field(default_factory=dict)
+    where: Where = Field(default_factory=anything)
     for_ms: WithinMs = Field(alias="for")
 
 
@@ -148,7 +150,25 @@ class TagMove(Authored):
     def _one_way(self) -> Self:
         if (self.enters is None) == (self.leaves is None):
             raise PydanticCustomError("one_way", "write exactly one of enters, leaves")
+        try:
+            _ = self.condition
+        except ConditionInvalid as invalid:
+            faults = [Fault((self.way,), fault.problem, fault.hint) for fault in invalid.faults]
+            raise PydanticCustomError(
+                "condition", "a wrong condition", {"faults": faults}
+            ) from invalid
         return self
+
+    @property
+    def way(self) -> Literal["enters", "leaves"]:
+        """Return which of the two is written."""
+        return "enters" if self.leaves is None else "leaves"
+
+    @cached_property
+    def condition(self) -> Condition:
+        """Return what the tag's value is asked for, as a condition on the tag."""
+        value = self.enters if self.leaves is None else self.leaves
+        return Condition.parse({f"tag.{self.id}": value}, tags=True)
 
 
 class Date(Authored):
@@ -178,7 +198,7 @@ class Trigger(Authored):
     """Exactly one of the kinds; ``where`` goes with ``event``, the others have their own."""
 
     event: EventNames | None = None
-    where: Condition = Field(default_factory=dict)
+    where: Where = Field(default_factory=anything)
     count: Count | None = None
     sequence: Sequence | None = None
     absence: Absence | None = None

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, Final
 
-from schemas.authoring import Condition
+from schemas.conditions import Compare, Condition, Node, Not, Ref
 from schemas.tags import (
     IMPORTED,
     SILENT,
@@ -81,37 +81,33 @@ def quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def holds(condition: Condition) -> str:
+def holds(node: Node) -> str:
     """Return the SQL of a condition; raises ``NotInSql`` where it compares two paths."""
-    parts = []
-    for key, value in condition.items():
-        if key in ("all", "any"):
-            word = " AND " if key == "all" else " OR "
-            parts.append("(" + word.join(holds(one) for one in value) + ")")
-        elif key == "not":
-            parts.append(f"NOT {holds(value)}")
-        else:
-            ops = value if isinstance(value, dict) else {"eq": value}
-            parts += [
-                _compare(raw(key.removeprefix("$event.")), op, one) for op, one in ops.items()
-            ]
-    return "(" + (" AND ".join(parts) or "1") + ")"
+    if isinstance(node, Compare):
+        return _compare(node)
+    if isinstance(node, Not):
+        return f"NOT ({holds(node.part)})"
+    word = " AND " if node.every else " OR "
+    return "(" + (word.join(holds(part) for part in node.parts) or "1") + ")"
 
 
-def _compare(left: str, op: str, right: Any) -> str:  # noqa: ANN401, PLR0911 - one flat case an op
-    if isinstance(right, str) and right.startswith(("$event.", "$tag.")):
+def _compare(leaf: Compare) -> str:  # noqa: PLR0911 - one flat case an op
+    left, op, right = raw(str(leaf.left)), leaf.op, leaf.right
+    if isinstance(right, Ref):
         raise NotInSql(f"a comparison with {right}")
     there = f"({left} NOT IN ('', 'null'))"
     if op == "exists":
         return there if right else f"NOT {there}"
     if op == "in":
-        return "(" + " OR ".join(_equal(left, one) for one in right) + ")"
+        values = right if isinstance(right, tuple) else (right,)
+        return "(" + " OR ".join(_equal(left, value) for value in values) + ")"
     if op == "has":
         return f"arrayExists(x -> {_equal('x', right)}, JSONExtractArrayRaw({left}))"
     if op == "ne":
         return f"({there} AND NOT {_equal(left, right)})"
     if op == "starts_with":
-        return f"startsWith(ifNull({_text(left)}, ''), {quote(right)}) AND startsWith({left}, '\"')"
+        text = f"ifNull({_text(left)}, '')"
+        return f"startsWith({text}, {quote(str(right))}) AND startsWith({left}, '\"')"
     if op in _ORDERED:
         if isinstance(right, str):
             return f"ifNull({_text(left)} {_ORDERED[op]} {quote(right)}, 0)"
@@ -135,7 +131,7 @@ def _text(left: str) -> str:
 
 def _matches(events: Sequence[str], where: Condition) -> str:
     names = ", ".join(map(quote, sorted(SILENT) if "*" in events else events))
-    return f"event {'NOT IN' if '*' in events else 'IN'} ({names}) AND {holds(where)}"
+    return f"event {'NOT IN' if '*' in events else 'IN'} ({names}) AND ({holds(where.node)})"
 
 
 def _tiles(window_ms: int, at_ms: int) -> tuple[str, str]:
@@ -273,7 +269,7 @@ def _import(tag: ImportTag) -> str:
     plain = "if(notEmpty(r) AND substring(r, 1, 1) NOT IN ('[', '{'), r, 'null')"
     base = (
         f"SELECT user, t, {raw('properties.value')} AS r FROM audit_events"
-        f" WHERE event = {quote(IMPORTED)} AND source = 'server' AND {holds(tag.where)}"
+        f" WHERE event = {quote(IMPORTED)} AND source = 'server' AND ({holds(tag.where.node)})"
         f" AND JSONExtractString(properties, 'tag') = {quote(tag.id)}"
     )
     return _grouped(base, f"argMax({plain}, (t, {plain}))")

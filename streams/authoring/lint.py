@@ -3,14 +3,14 @@
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from schemas.authoring import Condition, Match
+from schemas.authoring import Match
 from schemas.channels import CHANNELS, needs_consent, window_ms
+from schemas.conditions import Condition, Ref, leaves, parse_ref
+from schemas.faults import Fault, Place, suggest
 from schemas.rules import Rule, Send, Step
-from schemas.triggers import Date, Trigger
+from schemas.triggers import Date, TagMove, Trigger
 from streams.authoring.names import Names
 from streams.authoring.value_types import Holds, check, of_property, of_tag
-from streams.core.language.conditions import Ref, leaves, parse, parse_ref
-from streams.core.language.fault import Fault, Place, suggest
 from streams.core.rules.steps import walk
 
 _DAY_MIN: Final = 24 * 60
@@ -20,133 +20,149 @@ _DAY_MS: Final = _DAY_MIN * _MINUTE_MS
 _YEAR_MS: Final = 365 * _DAY_MS
 
 
-def check_rule(names: Names, rule: Rule, place: Place) -> None:
-    """Check a rule; raises ``Fault`` for the first thing that is wrong."""
-    lint = _Lint(names, rule, place)
-    lint.trigger()
-    lint.condition(rule.audience, (*place, "audience"))
-    lint.guards()
-    lint.steps()
-    lint.ends()
-    lint.channels()
+def check_rule(names: Names, rule: Rule) -> Iterator[Fault]:
+    """Yield all that is wrong with a rule, with places from its own root."""
+    lint = _Lint(names, rule)
+    yield from lint.trigger()
+    yield from lint.condition(rule.audience, ("audience",))
+    yield from lint.guards()
+    yield from lint.steps()
+    yield from lint.ends()
+    yield from lint.channels()
 
 
 class _Lint:
     """One rule as it is checked; ``events`` are those that it can read when it decides."""
 
-    def __init__(self, names: Names, rule: Rule, place: Place) -> None:
-        self._names, self._rule, self._place = names, rule, place
+    def __init__(self, names: Names, rule: Rule) -> None:
+        self._names, self._rule = names, rule
         self._events = _events(rule.trigger)
 
-    def trigger(self) -> None:
-        trigger, place = self._rule.trigger, (*self._place, "trigger")
+    def trigger(self) -> Iterator[Fault]:
+        trigger, place = self._rule.trigger, ("trigger",)
         if trigger.event is not None:
-            self._match(trigger.event, trigger.where, place)
+            yield from self._match(trigger.event, trigger.where, place)
         elif (count := trigger.count) is not None:
-            self._of(count, (*place, "count"))
+            yield from self._of(count, (*place, "count"))
             if count.by is not None:
-                self._names.path(count.by, count.event, (*place, "count", "by"))
+                yield from self._names.path(count.by, count.event, (*place, "count", "by"))
         elif (absence := trigger.absence) is not None:
-            self._of(absence.after, (*place, "absence", "after"))
-            self._of(absence.none, (*place, "absence", "none"))
-            self._join(
-                absence.none.join, [absence.after, absence.none], (*place, "absence", "none")
-            )
+            yield from self._of(absence.after, (*place, "absence", "after"))
+            yield from self._of(absence.none, (*place, "absence", "none"))
+            both = [absence.after, absence.none]
+            yield from self._join(absence.none.join, both, (*place, "absence", "none"))
         elif (sequence := trigger.sequence) is not None:
             for i, step in enumerate(sequence.steps):
-                self._of(step, (*place, "sequence", "steps", i))
-            self._join(sequence.join, sequence.steps, (*place, "sequence"))
+                yield from self._of(step, (*place, "sequence", "steps", i))
+            yield from self._join(sequence.join, sequence.steps, (*place, "sequence"))
         elif (inactive := trigger.inactive) is not None:
-            self._match(inactive.event, inactive.where, (*place, "inactive"))
-        elif (move := trigger.tag) is not None:
-            way = "enters" if move.leaves is None else "leaves"
-            here = (*place, "tag", way)
-            value = move.enters if way == "enters" else move.leaves
-            self._typed({f"tag.{move.id}": value}, here, fixed=here)
+            yield from self._match(inactive.event, inactive.where, (*place, "inactive"))
+        elif trigger.tag is not None:
+            yield from self._move(trigger.tag, (*place, "tag"))
         elif trigger.date is not None:
-            self._date(trigger.date, (*place, "date"))
+            yield from self._date(trigger.date, (*place, "date"))
 
-    def condition(self, raw: Condition, place: Place) -> None:
+    def _move(self, move: TagMove, place: Place) -> Iterator[Fault]:
+        # The condition is made of the value that is written here.
+        for fault in self.condition(move.condition, ()):
+            yield Fault((*place, move.way), fault.problem, fault.hint)
+
+    def condition(self, condition: Condition, place: Place) -> Iterator[Fault]:
         """Check what is asked when the rule decides: tags, and its event if it has one."""
-        self._typed(raw, place)
+        for leaf in leaves(condition.node):
+            faults: list[Fault] = []
+            for ref in (leaf.left, leaf.right):
+                if isinstance(ref, Ref):
+                    if ref.root != "tag" and not self._events:
+                        faults.append(self._no_event(ref))
+                    else:
+                        faults += self._names.ref(ref, self._events)
+            # Of what is not there no type is known.
+            faults = faults or list(check(leaf, self._holds(leaf.left, self._events)))
+            yield from (fault.within(place) for fault in faults)
 
-    def guards(self) -> None:
+    def guards(self) -> Iterator[Fault]:
         rule, policies = self._rule, self._names.policies
-        place = (*self._place, "guard")
-        _known(rule.guard.cap, policies.caps, (*place, "cap"), "cap", "policies.caps")
+        yield from _known(rule.guard.cap, policies.caps, ("guard", "cap"), "cap", "policies.caps")
         quiet = rule.guard.quiet
         if quiet is not None:
-            here = (*place, "quiet")
-            _known(quiet.use, policies.quiet, (*here, "use"), "quiet hours", "policies.quiet")
+            here = ("guard", "quiet")
+            use = (*here, "use")
+            yield from _known(quiet.use, policies.quiet, use, "quiet hours", "policies.quiet")
             if quiet.hit != "hold" and quiet.max_hold_ms is not None:
-                raise Fault((*here, "max_hold"), f"max_hold is for hold, not for {quiet.hit}")
+                yield Fault((*here, "max_hold"), f"max_hold is for hold, not for {quiet.hit}")
         if rule.exclusive and rule.exclusive not in policies.exclusive:
             near = suggest(rule.exclusive, policies.exclusive)
             if near:
-                raise Fault((*self._place, "exclusive"), f"unknown group {rule.exclusive}", near)
+                yield Fault(("exclusive",), f"unknown group {rule.exclusive}", near)
         if rule.reentry is not None:
-            here = (*self._place, "reentry")
             if rule.reentry.by is not None:
-                self._event_path(rule.reentry.by, (*here, "by"))
+                yield from self._event_path(rule.reentry.by, ("reentry", "by"))
             if rule.trigger.date is not None and rule.reentry.cooldown_ms >= _YEAR_MS:
-                raise Fault((*here, "cooldown"), "the day of the next year falls into it",
-                            "leave it out: a day fires once a year")  # fmt: skip
+                problem = "the day of the next year falls into it"
+                hint = "leave it out: a day fires once a year"
+                yield Fault(("reentry", "cooldown"), problem, hint)
         ids = [variant.id for variant in rule.variants]
         if len(ids) != len(set(ids)):
-            raise Fault((*self._place, "variants"), "two variants have the same id")
+            yield Fault(("variants",), "two variants have the same id")
 
-    def steps(self) -> None:
+    def steps(self) -> Iterator[Fault]:
         ids: set[str] = set()
-        for here, step, place in self._placed():
-            if here in ids:
-                raise Fault(place, f"two steps have the id {here}", "an id is one step's")
-            ids.add(here)
+        for step_id, step, place in self._placed():
+            if step_id in ids:
+                yield Fault(place, f"two steps have the id {step_id}", "an id is one step's")
+            ids.add(step_id)
             if step.branch is not None:
-                self._typed(step.branch.when, (*place, "branch", "if"))
+                yield from self.condition(step.branch.when, (*place, "branch", "if"))
                 if not step.branch.then and not step.branch.otherwise:
-                    raise Fault((*place, "branch"), "neither then nor else has a step")
+                    yield Fault((*place, "branch"), "neither then nor else has a step")
 
-    def ends(self) -> None:
+    def ends(self) -> Iterator[Fault]:
         rule, quiet = self._rule, self._rule.guard.quiet
         waits = any(step.wait is not None for _, step in walk(rule.steps))
         holds = quiet is not None and quiet.hit == "hold"
         if rule.exit and rule.trigger.absence is None and not waits and not holds:
             hint = "it is for an absence, a wait step or a hold"
-            raise Fault((*self._place, "exit"), "exit: in this rule nothing waits", hint)
+            yield Fault(("exit",), "exit: in this rule nothing waits", hint)
         for i, match in enumerate(rule.exit):
-            self._match(match.event, match.where, (*self._place, "exit", i))
+            yield from self._match(match.event, match.where, ("exit", i))
         if (goal := rule.goal) is not None:
-            place = (*self._place, "goal")
-            self._of(goal, place)
+            yield from self._of(goal, ("goal",))
             if goal.value is not None:
-                self._names.path(goal.value, goal.event, (*place, "value"))
-                ref = parse_ref(goal.value, (*place, "value"), tags=False)
-                held = self._holds(ref, goal.event)
-                if held is not None and held.type != "number":
-                    raise Fault((*place, "value"), f"{goal.value} is {held.type}, no number")
+                yield from self._worth(goal.value, goal.event, ("goal", "value"))
 
-    def channels(self) -> None:
+    def _worth(self, value: str, events: list[str], place: Place) -> Iterator[Fault]:
+        """Check what a conversion is worth: a number of the goal's event."""
+        faults = list(self._names.path(value, events, place))
+        yield from faults
+        if faults:
+            return
+        holds = self._holds(parse_ref(value, place, tags=False), events)
+        if holds is not None and holds.type != "number":
+            yield Fault(place, f"{value} is {holds.type}, no number")
+
+    def channels(self) -> Iterator[Fault]:
         """Check each send against what its channels allow."""
         waited_ms = 0
         for _, step, place in self._placed():
             if step.wait is not None:
                 waited_ms += step.wait.for_ms or 0
             if step.send is not None:
-                self._allowed(step.send, (*place, "send", "via"))
-                self._consented(step.send, (*place, "send"))
-                self._in_window(step.send, waited_ms, (*place, "send", "via"))
+                yield from self._allowed(step.send, (*place, "send", "via"))
+                yield from self._consented(step.send, (*place, "send"))
+                yield from self._in_window(step.send, waited_ms, (*place, "send", "via"))
 
-    def _allowed(self, send: Send, place: Place) -> None:
+    def _allowed(self, send: Send, place: Place) -> Iterator[Fault]:
         for i, channel in enumerate(send.via):
             facts = CHANNELS.get(channel)
             near = suggest(channel, CHANNELS)
             if facts is None and near:
-                raise Fault((*place, i), f"unknown channel {channel}", near)
+                yield Fault((*place, i), f"unknown channel {channel}", near)
             if facts is not None and not facts.marketing and self._rule.purpose == "marketing":
                 hint = "take another channel, or say purpose: service if it is no advertising"
-                raise Fault((*place, i), f"marketing is forbidden on {channel}", hint)
+                yield Fault((*place, i), f"marketing is forbidden on {channel}", hint)
 
-    def _consented(self, send: Send, place: Place) -> None:
+    def _consented(self, send: Send, place: Place) -> Iterator[Fault]:
         """Want the platform's id of a template where consents are given to it."""
         templates = self._names.policies.templates
         for i, channel in enumerate(send.via):
@@ -154,26 +170,29 @@ class _Lint:
                 continue
             problem = f"template {send.template} has no id on {channel}"
             hint = f'add policies.templates: {{{send.template}: {{{channel}: "WECHAT\'S ID"}}}}'
-            near = [one for one, ids in templates.items() if channel in ids]
-            raise Fault((*place, "via", i), problem, suggest(send.template, near) or hint)
+            named = [template for template, ids in templates.items() if channel in ids]
+            yield Fault((*place, "via", i), problem, suggest(send.template, named) or hint)
 
-    def _in_window(self, send: Send, waited_ms: int, place: Place) -> None:
+    def _in_window(self, send: Send, waited_ms: int, place: Place) -> Iterator[Fault]:
         """Refuse a send that comes when each of its channels is closed."""
         windows = [window_ms(channel, self._events) for channel in send.via]
-        open_ms = None if None in windows else max(one for one in windows if one is not None)
-        if open_ms is None:
+        limits = [limit_ms for limit_ms in windows if limit_ms is not None]
+        if len(limits) < len(windows):
             return
+        open_ms = max(limits)
         if self._rule.trigger.absence is not None:
             waited_ms += self._rule.trigger.absence.within_ms
         named = ", ".join(send.via)
+        hold_ms = self._longest_hold_ms()
         if waited_ms >= open_ms:
             hint = "add a channel that stays open, like mini.subscribe"
-            raise Fault(place, f"{named} is closed {_told(open_ms)} after the event", hint)
-        held_ms = self._longest_hold_ms()
-        if held_ms >= open_ms:
-            hint = f"write max_hold below {_told(open_ms)}, hit: send, or add a channel"
-            problem = f"quiet hours may hold it {_told(held_ms)}, {named} is open {_told(open_ms)}"
-            raise Fault((*self._place, "guard", "quiet"), problem, hint)
+            yield Fault(place, f"{named} is closed {_spell(open_ms)} after the event", hint)
+        elif hold_ms >= open_ms:
+            hint = f"write max_hold below {_spell(open_ms)}, hit: send, or add a channel"
+            problem = (
+                f"quiet hours may hold it {_spell(hold_ms)}, {named} is open {_spell(open_ms)}"
+            )
+            yield Fault(("guard", "quiet"), problem, hint)
 
     def _longest_hold_ms(self) -> int:
         quiet = self._rule.guard.quiet
@@ -183,52 +202,47 @@ class _Lint:
         longest_ms = (hours.to_min - hours.from_min) % _DAY_MIN * _MINUTE_MS
         return min(longest_ms, quiet.max_hold_ms or longest_ms)
 
-    def _date(self, spec: Date, place: Place) -> None:
+    def _date(self, spec: Date, place: Place) -> Iterator[Fault]:
         if spec.birthday is None:
             return
         here = (*place, "birthday")
-        ref = parse_ref(spec.birthday, here, tags=True)
+        try:
+            ref = parse_ref(spec.birthday, here, tags=True)
+        except Fault as fault:
+            yield fault
+            return
         if ref.root == "tag":
-            self._names.ref(ref, [])
+            yield from self._names.ref(ref, [])
         elif ref.root not in ("traits", "properties"):
-            raise Fault(here, f"{ref} holds no birthday", "like traits.birthday or tag.birthday")
+            yield Fault(here, f"{ref} holds no birthday", "like traits.birthday or tag.birthday")
 
-    def _join(self, paths: list[str], matches: list[Match], place: Place) -> None:
+    def _join(self, paths: list[str], matches: list[Match], place: Place) -> Iterator[Fault]:
         for i, path in enumerate(paths):
             for match in matches:
-                self._names.path(path, match.event, (*place, "join", i))
+                yield from self._names.path(path, match.event, (*place, "join", i))
 
-    def _event_path(self, path: str, place: Place) -> None:
+    def _event_path(self, path: str, place: Place) -> Iterator[Fault]:
         if self._events:
-            self._names.path(path, self._events, place)
-        else:
-            self._no_event(parse_ref(path, place, tags=False))
+            yield from self._names.path(path, self._events, place)
+            return
+        try:
+            yield self._no_event(parse_ref(path, place, tags=False))
+        except Fault as fault:
+            yield fault
 
-    def _no_event(self, ref: Ref) -> None:
+    def _no_event(self, ref: Ref) -> Fault:
         hint = "it can read tags: keep what it needs in one"
         problem = f"{ref}: a rule that {self._rule.trigger.kind} fires has no event to read"
-        raise Fault(ref.place, problem, hint)
+        return Fault(ref.place, problem, hint)
 
-    def _of(self, match: Match, place: Place) -> None:
-        self._match(match.event, match.where, place)
+    def _of(self, match: Match, place: Place) -> Iterator[Fault]:
+        yield from self._match(match.event, match.where, place)
 
-    def _match(self, events: list[str], where: Condition, place: Place) -> None:
-        self._names.match(events, where, place)
-        for leaf in leaves(parse(where, (*place, "where"), tags=False)):
-            check(leaf, self._holds(leaf.left, events))
-
-    def _typed(self, raw: Condition, place: Place, *, fixed: Place = ()) -> None:
-        """Check a condition that may read tags; ``fixed`` is where it stands if it was made."""
-        for leaf in leaves(parse(raw, place, tags=True)):
-            try:
-                for ref in (leaf.left, leaf.right):
-                    if isinstance(ref, Ref):
-                        if ref.root != "tag" and not self._events:
-                            self._no_event(ref)
-                        self._names.ref(ref, self._events)
-                check(leaf, self._holds(leaf.left, self._events))
-            except Fault as fault:
-                raise Fault(fixed or fault.place, fault.problem, fault.hint) from fault
+    def _match(self, events: list[str], where: Condition, place: Place) -> Iterator[Fault]:
+        yield from self._names.match(events, where, place)
+        for leaf in leaves(where.node):
+            for fault in check(leaf, self._holds(leaf.left, events)):
+                yield fault.within((*place, "where"))
 
     def _holds(self, ref: Ref, events: list[str]) -> Holds | None:
         if ref.root == "tag":
@@ -240,9 +254,9 @@ class _Lint:
 
     def _placed(self) -> Iterator[tuple[str, Step, Place]]:
         """Yield all steps with their ids and places."""
-        places = list(_places(self._rule.steps, (*self._place, "steps")))
-        for (here, step), place in zip(walk(self._rule.steps), places, strict=True):
-            yield here, step, place
+        places = list(_places(self._rule.steps, ("steps",)))
+        for (step_id, step), place in zip(walk(self._rule.steps), places, strict=True):
+            yield step_id, step, place
 
 
 def _places(steps: list[Step], place: Place) -> Iterator[Place]:
@@ -261,13 +275,15 @@ def _events(trigger: Trigger) -> list[str]:
     return trigger.count.event if trigger.count is not None else trigger.event or []
 
 
-def _known(name: str | None, defined: Collection[str], place: Place, what: str, where: str) -> None:
+def _known(
+    name: str | None, defined: Collection[str], place: Place, what: str, where: str
+) -> Iterator[Fault]:
     if name is not None and name not in defined:
         hint = suggest(name, defined) or f"define it under {where}"
-        raise Fault(place, f"unknown {what} {name}", hint)
+        yield Fault(place, f"unknown {what} {name}", hint)
 
 
-def _told(duration_ms: int) -> str:
+def _spell(duration_ms: int) -> str:
     for unit, of_ms in (("d", _DAY_MS), ("h", 60 * _MINUTE_MS), ("m", _MINUTE_MS)):
         if duration_ms >= of_ms and duration_ms % of_ms == 0:
             return f"{duration_ms // of_ms} {unit}"

@@ -1,36 +1,45 @@
-"""The rulebook: YAML files of tags and rules, read, checked against each other, versioned."""
+"""The rulebook, loaded from YAML files; each fault with its file and line."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from pydantic import ValidationError
 
-from schemas.authoring import Authored
 from schemas.errors import ConfigInvalid
+from schemas.faults import Fault, Place, suggest
 from schemas.plan import Plan
 from schemas.policies import Policies
 from schemas.rules import RulebookFile
-from schemas.tags import Bounds, Tag, TagKinds, ValueTierTag
+from schemas.segments import PREFIX
+from schemas.tags import Bounds, Tag, ValueTierTag
+from streams.authoring.explain import explain_all
 from streams.authoring.lint import check_rule
 from streams.authoring.names import Names
 from streams.authoring.plan import shipped_plan
 from streams.authoring.yaml_source import Located, read_yaml
-from streams.core.language.conditions import parse
-from streams.core.language.fault import Fault, Place, suggest
 from streams.core.rulebook import Rulebook, rulebook_of
 
 TEST_SUFFIX: Final = ".test.yaml"
 # Tests of tags; all others are of rules.
 TAG_TEST_SUFFIX: Final = "tags.test.yaml"
+# Where an item that is wrong does not keep the others from being checked.
+_ITEMS: Final = ("tags", "segments", "rules")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Read:
-    """One file as read."""
+    """One file as read; ``positions`` tell where the items that are left stood in their lists."""
 
     located: Located
     content: RulebookFile
+    positions: dict[str, list[int]]
+    broken_tags: set[str] = field(default_factory=set)
+
+    def place(self, part: str, i: int) -> Place:
+        """Return the place of the i-th item that is left of a part."""
+        return (part, self.positions[part][i])
 
     def invalid(self, fault: Fault, subject: str = "") -> ConfigInvalid:
         """Return the error of a fault somewhere in this file."""
@@ -40,149 +49,176 @@ class _Read:
 
 
 def load_rulebook(path: Path, plan: Plan | None = None) -> Rulebook:
-    """Return the rulebook of a folder or file; raises ``ConfigInvalid`` with file and line.
+    """Return the rulebook of a folder or file; raises ``ConfigInvalid`` for its first fault.
 
     Its names are held against the plan, the one that comes with Siyu if none is given.
     """
+    rulebook, faults = read_rulebook(path, plan)
+    if rulebook is None:
+        raise faults[0]
+    return rulebook
+
+
+def read_rulebook(
+    path: Path, plan: Plan | None = None
+) -> tuple[Rulebook, list[ConfigInvalid]] | tuple[None, list[ConfigInvalid]]:
+    """Return the rulebook, ``None`` if anything is wrong, and all faults, by file and line."""
     files = [path] if path.is_file() else sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
-    reads = [_read(one) for one in files if not one.name.endswith(TEST_SUFFIX)]
-    if not reads:
+    files = [file for file in files if not file.name.endswith(TEST_SUFFIX)]
+    if not files:
         hint = "set SIYU_RULEBOOK to a folder that holds tags and rules"
-        raise ConfigInvalid(path, "no rulebook: there is no .yaml file", hint=hint)
-    policies = _policies(reads)
-    _check_ids(reads)
+        return None, [ConfigInvalid(path, "no rulebook: there is no .yaml file", hint=hint)]
+    reads, faults, whole = _read_all(files)
+    if whole:
+        more, rulebook = _checked(reads, plan or shipped_plan())
+        faults += more
+        if not faults:
+            return rulebook, []
+    order = {str(file): i for i, file in enumerate(files)}
+    faults.sort(key=lambda fault: (order[fault.where], fault.line or 0))
+    return None, faults
+
+
+def _read_all(files: Iterable[Path]) -> tuple[list[_Read], list[ConfigInvalid], bool]:
+    """Return what could be read, all faults, and whether what is left can be checked.
+
+    It cannot where a part is broken that others name things of: a whole file, the policies.
+    """
+    reads: list[_Read] = []
+    faults: list[ConfigInvalid] = []
+    whole = True
+    for file in files:
+        try:
+            located = read_yaml(file)
+        except ConfigInvalid as unreadable:
+            faults.append(unreadable)
+            whole = False
+            continue
+        try:
+            content = RulebookFile.model_validate(located.data)
+        except ValidationError as invalid:
+            faults += explain_all(located, invalid)
+            read = _what_is_left(located, invalid)
+            whole = whole and read is not None
+            reads += [read] if read is not None else []
+        else:
+            positions = {part: list(range(len(getattr(content, part)))) for part in _ITEMS}
+            reads.append(_Read(located, content, positions))
+    return reads, faults, whole
+
+
+def _what_is_left(located: Located, invalid: ValidationError) -> _Read | None:
+    """Return the file without its wrong tags, segments and rules; ``None`` if more is wrong."""
+    wrong: set[tuple[str, int]] = set()
+    for error in invalid.errors(include_url=False):
+        match error["loc"]:
+            case (str(part), int(i), *_) if part in _ITEMS:
+                wrong.add((part, i))
+            case _:
+                return None
+    data = located.data if isinstance(located.data, dict) else {}
+    positions = {
+        part: [i for i in range(len(data.get(part) or ())) if (part, i) not in wrong]
+        for part in _ITEMS
+    }
+    left = {part: [data[part][i] for i in places] for part, places in positions.items() if places}
+    rest = {key: value for key, value in data.items() if key not in _ITEMS}
+    broken = {
+        (PREFIX if part == "segments" else "") + str(data[part][i].get("id"))
+        for part, i in wrong
+        if part != "rules" and isinstance(data[part][i], dict)
+    }
+    return _Read(located, RulebookFile.model_validate({**rest, **left}), positions, broken)
+
+
+def _checked(reads: list[_Read], plan: Plan) -> tuple[list[ConfigInvalid], Rulebook]:
+    """Return what is wrong between the parts of a rulebook, and the rulebook."""
+    policies, faults = _policies(reads)
+    tags, of_bounds = _bounded(reads)
+    faults += [*of_bounds, *_taken_ids(reads)]
     segments = [segment.tag() for read in reads for segment in read.content.segments]
-    tags = (*_bounded(reads), *segments)
+    every = (*tags, *segments)
     declares = [read.content.declares for read in reads]
-    names = Names(declares, tags, policies, plan or shipped_plan())
+    broken = set[str]().union(*(read.broken_tags for read in reads))
+    names = Names(declares, every, policies, plan, broken_tags=broken)
     for read in reads:
-        _check_names(read, names)
+        faults += _faults(read, names)
     rules = tuple(rule for read in reads for rule in read.content.rules)
-    return rulebook_of(tags, rules, policies)
+    return faults, rulebook_of(every, rules, policies)
 
 
-def _read(path: Path) -> _Read:
-    located = read_yaml(path)
-    try:
-        return _Read(located, RulebookFile.model_validate(located.data))
-    except ValidationError as invalid:
-        raise explain(located, invalid) from invalid
+def _faults(read: _Read, names: Names) -> Iterator[ConfigInvalid]:
+    """Yield what is wrong with the items of a file, each fault once."""
+    content = read.content
+    items: list[tuple[str, Place, Iterable[Fault]]] = []
+    for i, tag in enumerate(content.tags):
+        items.append((f"tag {tag.id}", read.place("tags", i), names.tag(tag)))
+    for i, segment in enumerate(content.segments):
+        place = read.place("segments", i)
+        items.append((f"segment {segment.id}", place, names.tag(segment.tag())))
+    for i, rule in enumerate(content.rules):
+        items.append((f"rule {rule.id}", read.place("rules", i), check_rule(names, rule)))
+    for subject, place, faults in items:
+        seen: set[tuple[Place, str]] = set()
+        for fault in faults:
+            if (fault.place, fault.problem) not in seen:
+                seen.add((fault.place, fault.problem))
+                yield read.invalid(fault.within(place), subject)
 
 
-def _check_names(read: _Read, names: Names) -> None:
-    subject = ""
-    try:
-        for i, tag in enumerate(read.content.tags):
-            subject = f"tag {tag.id}"
-            names.tag(tag, ("tags", i))
-        for i, segment in enumerate(read.content.segments):
-            subject = f"segment {segment.id}"
-            parse(segment.where, ("segments", i, "where"), tags=True)
-            names.tag(segment.tag(), ("segments", i))
-        for i, rule in enumerate(read.content.rules):
-            subject = f"rule {rule.id}"
-            check_rule(names, rule, ("rules", i))
-    except Fault as fault:
-        raise read.invalid(fault, subject) from fault
-
-
-def _check_ids(reads: list[_Read]) -> None:
+def _taken_ids(reads: list[_Read]) -> Iterator[ConfigInvalid]:
     """Two tags, or two rules, cannot have one id, in whatever files they are."""
     taken: dict[tuple[str, str], Path] = {}
     for read in reads:
         content = read.content
-        ids: list[tuple[str, int, str]] = [
-            ("tags", i, tag.id) for i, tag in enumerate(content.tags)
-        ]
+        ids = [("tags", i, tag.id) for i, tag in enumerate(content.tags)]
         ids += [("segments", i, segment.tag().id) for i, segment in enumerate(content.segments)]
         ids += [("rules", i, rule.id) for i, rule in enumerate(content.rules)]
         for part, i, name in ids:
             # A segment is a tag, too.
-            kind = "tags" if part == "segments" else part
-            there = taken.get((kind, name))
-            if there is not None:
-                problem = f"the id {name} is taken in {there.name}"
-                raise read.invalid(Fault((part, i), problem, "an id is one thing's for ever"))
-            taken[kind, name] = read.located.path
+            key = ("tags" if part == "segments" else part, name)
+            if key in taken:
+                problem = f"the id {name} is taken in {taken[key].name}"
+                hint = "an id is one thing's for ever"
+                yield read.invalid(Fault(read.place(part, i), problem, hint))
+            else:
+                taken[key] = read.located.path
 
 
-def _bounded(reads: list[_Read]) -> tuple[Tag, ...]:
+def _bounded(reads: list[_Read]) -> tuple[tuple[Tag, ...], list[ConfigInvalid]]:
     """Return all tags, those with quantiles with the bounds that a file has for them."""
     tags = [tag for read in reads for tag in read.content.tags]
     wanting = {tag.id: tag for tag in tags if isinstance(tag, ValueTierTag) and tag.quantiles}
-    found: dict[str, Bounds] = {}
+    broken = set[str]().union(*(read.broken_tags for read in reads))
+    bounds_of: dict[str, Bounds] = {}
+    faults: list[ConfigInvalid] = []
     for read in reads:
         for tag_id, bounds in read.content.bounds.items():
-            if tag_id not in wanting or tag_id in found:
-                problem = "has bounds already" if tag_id in found else "is no tag with quantiles"
-                hint = suggest(tag_id, wanting) or "`siyu tags bounds` writes this file anew"
-                raise read.invalid(Fault(("bounds", tag_id), f"{tag_id} {problem}", hint))
-            found[tag_id] = bounds
-    return tuple(wanting[tag.id].bounded(found[tag.id]) if tag.id in found else tag for tag in tags)
+            if tag_id in broken:
+                continue
+            if tag_id in wanting and tag_id not in bounds_of:
+                bounds_of[tag_id] = bounds
+                continue
+            problem = "has bounds already" if tag_id in bounds_of else "is no tag with quantiles"
+            hint = suggest(tag_id, wanting) or "`siyu tags bounds` writes this file anew"
+            faults.append(read.invalid(Fault(("bounds", tag_id), f"{tag_id} {problem}", hint)))
+    bounded = tuple(
+        wanting[tag.id].bounded(bounds_of[tag.id]) if tag.id in bounds_of else tag for tag in tags
+    )
+    return bounded, faults
 
 
-def _policies(reads: list[_Read]) -> Policies:
-    found = [read for read in reads if read.content.policies is not None]
-    if len(found) > 1:
-        problem = f"policies stand in {found[0].located.path.name} already"
-        raise found[1].invalid(Fault(("policies",), problem, "keep them in one file"))
-    policies = found[0].content.policies if found else None
-    return policies or Policies()
-
-
-def explain(located: Located, invalid: ValidationError) -> ConfigInvalid:
-    """Return the first error of a model in the words of an author."""
-    # A misspelt key is the cause of the one that is then missing: it comes first.
-    errors = invalid.errors(include_url=False)
-    error = min(errors, key=lambda one: one["type"] != "extra_forbidden")
-    place, kind = error["loc"], error["type"]
-    key = str(place[-1]) if place else ""
-    problem, hint = error["msg"], ""
-    if kind == "extra_forbidden":
-        problem, hint = f"unknown key {key}", suggest(key, _vocabulary())
-    elif kind == "missing":
-        problem, hint = f"{key} is missing", ""
-    elif kind == "not_yet":
-        problem = f"not supported yet: {key}"
-    elif kind in ("union_tag_invalid", "union_tag_not_found"):
-        problem, hint = _unknown_kind(error["input"])
-        place = (*place, "kind")
-    elif kind == "string_type" and isinstance(error["input"], bool | int | float):
-        problem, hint = f"{error['input']} is not text", "quote it"
-    where = _spell(located, place)
-    return ConfigInvalid(
-        located.path, f"{where}: {problem}" if where else problem, hint=hint,
-        line=located.line(place),
-    )  # fmt: skip
-
-
-def _unknown_kind(raw: object) -> tuple[str, str]:
-    kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
-    kinds = f"kinds are {', '.join(TagKinds.known)}"
-    return f"unknown kind {kind}" if kind != "None" else "kind is missing", kinds
-
-
-def _spell(located: Located, place: Place) -> str:
-    """Return a place as an author knows it: "rule cart_30m, trigger.absence.within"."""
-    here = located.nearest(place)
-    steps, subject = [str(step) for step in here], ""
-    if len(here) > 1 and here[0] in ("tags", "segments", "rules"):
-        subject = f"{str(here[0])[:-1]} {_id_at(located.data, here)}"
-        steps = steps[2:]
-    return ", ".join(part for part in (subject, ".".join(steps)) if part)
-
-
-def _id_at(data: object, place: Place) -> object:
-    one = data.get(place[0]) if isinstance(data, dict) else None
-    one = one[place[1]] if isinstance(one, list) and isinstance(place[1], int) else None
-    return one.get("id", place[1]) if isinstance(one, dict) else place[1]
-
-
-def _vocabulary() -> set[str]:
-    words: set[str] = set()
-    models: list[type[Authored]] = [Authored]
-    while models:
-        model = models.pop()
-        models.extend(model.__subclasses__())
-        words.update(field.alias or name for name, field in model.model_fields.items())
-    return words
+def _policies(reads: list[_Read]) -> tuple[Policies, list[ConfigInvalid]]:
+    writing = [read for read in reads if read.content.policies is not None]
+    faults = [
+        read.invalid(
+            Fault(
+                ("policies",),
+                f"policies stand in {writing[0].located.path.name} already",
+                "keep them in one file",
+            )
+        )
+        for read in writing[1:]
+    ]
+    policies = writing[0].content.policies if writing else None
+    return policies or Policies(), faults

@@ -1,14 +1,14 @@
 """Checks of what tags and rules name: events, properties, tags, caps."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import suppress
 from typing import Final
 
-from schemas.authoring import Condition
+from schemas.conditions import Condition, Ref, parse_ref
+from schemas.faults import Fault, Place, suggest
 from schemas.plan import Plan, PlannedEvent
 from schemas.policies import Policies
 from schemas.tags import ChannelTag, ChurnRiskTag, ExprTag, FlagTag, PerKeyTag, RfmTag, Tag
-from streams.core.language.conditions import Ref, parse, parse_ref, refs
-from streams.core.language.fault import Fault, Place, suggest
 from streams.core.tags.exprs import expr_refs
 
 _PART_DEPTH: Final = 2
@@ -24,86 +24,102 @@ class Names:
         tags: Iterable[Tag],
         policies: Policies,
         plan: Plan,
+        *,
+        broken_tags: Collection[str] = (),
     ) -> None:
-        self.plan = plan
+        self.plan, self._broken_tags = plan, broken_tags
         self._planned = {name: _names(event) for name, event in plan.events.items()}
         self._own: dict[str, set[str]] = {}
-        for one in declares:
-            for event, properties in one.items():
+        for declared in declares:
+            for event, properties in declared.items():
                 self._own.setdefault(event, set()).update(properties)
         self.tags, self.policies = {tag.id: tag for tag in tags}, policies
 
-    def tag(self, tag: Tag, place: Place) -> None:
-        """Check a tag; raises ``Fault``."""
+    def tag(self, tag: Tag) -> Iterator[Fault]:
+        """Yield what is wrong with a tag, with places from its own root."""
         if isinstance(tag, ExprTag):
-            self._expr(tag, place)
+            yield from self._expr(tag)
             return
-        self.match(tag.event, tag.where, place)
+        yield from self.match(tag.event, tag.where, ())
         path = getattr(tag, "value", None)
         if path is not None:
-            self.path(path, tag.event, (*place, "value"))
+            yield from self.path(path, tag.event, ("value",))
         for event in getattr(tag, "weights", {}):
             if event not in tag.event and "*" not in tag.event:
                 hint = suggest(event, tag.event) or f"its events are {', '.join(tag.event)}"
-                raise Fault((*place, "weights", event), f"{event} is no event of the tag", hint)
+                yield Fault(("weights", event), f"{event} is no event of the tag", hint)
         if isinstance(tag, FlagTag) and tag.until is not None:
-            self.match(tag.until.event, tag.until.where, (*place, "until"))
+            yield from self.match(tag.until.event, tag.until.where, ("until",))
 
-    def _expr(self, tag: ExprTag, place: Place) -> None:
+    def _expr(self, tag: ExprTag) -> Iterator[Fault]:
         """Check an expr: what it reads is there, and in the end does not read it."""
-        for ref in expr_refs(tag, place):
-            self.ref(ref, [])
+        try:
+            reads = list(expr_refs(tag))
+        except Fault as fault:
+            yield fault
+            return
+        for ref in reads:
+            if ref.root != "tag":
+                yield Fault(ref.place, f"{ref}: an expr reads tags only", "write tag.NAME")
+                continue
+            yield from self.ref(ref, [])
             if tag.id in self._reads(ref.path[0], set()):
                 hint = "make it of tags that do not need it"
-                raise Fault(ref.place, f"{tag.id} is made of itself, by {ref}", hint)
+                yield Fault(ref.place, f"{tag.id} is made of itself, by {ref}", hint)
 
     def _reads(self, tag_id: str, seen: set[str]) -> set[str]:
         """Return a tag and all that it is made of."""
         seen.add(tag_id)
         tag = self.tags.get(tag_id)
         if isinstance(tag, ExprTag):
-            for ref in expr_refs(tag, ()):
-                if ref.path[0] not in seen:
-                    self._reads(ref.path[0], seen)
+            with suppress(Fault):  # it is told where that tag itself is checked
+                for ref in expr_refs(tag):
+                    if ref.path and ref.path[0] not in seen:
+                        self._reads(ref.path[0], seen)
         return seen
 
-    def match(self, events: list[str], where: Condition, place: Place) -> None:
-        """Check names of events, and a condition on them; raises ``Fault``."""
+    def match(self, events: list[str], where: Condition, place: Place) -> Iterator[Fault]:
+        """Yield the wrong names of events, and what is wrong with a condition on them."""
         for event in events:
             if event == "*" or event in self._planned or event in self._own:
                 continue
             near = suggest(event, [*self._planned, *self._own])
             if near:
-                raise Fault((*place, "event"), f"unknown event {event}", f"{near} {_OWN}")
-        self.condition(where, events, (*place, "where"), tags=False)
+                yield Fault((*place, "event"), f"unknown event {event}", f"{near} {_OWN}")
+        for ref in where.refs():
+            for fault in self.ref(ref, events):
+                yield fault.within((*place, "where"))
 
-    def condition(self, raw: Condition, events: list[str], place: Place, *, tags: bool) -> None:
-        """Check the paths of a condition on events of these names; raises ``Fault``."""
-        for ref in refs(parse(raw, place, tags=tags)):
-            self.ref(ref, events)
+    def path(self, text: str, events: list[str], place: Place) -> Iterator[Fault]:
+        """Yield what is wrong with a path into events of these names."""
+        try:
+            ref = parse_ref(text, place, tags=False)
+        except Fault as fault:
+            yield fault
+        else:
+            yield from self.ref(ref, events)
 
-    def path(self, text: str, events: list[str], place: Place) -> None:
-        """Check a path into events of these names; raises ``Fault``."""
-        self.ref(parse_ref(text, place, tags=False), events)
-
-    def ref(self, ref: Ref, events: list[str]) -> None:
-        """Check a parsed path; raises ``Fault``."""
-        if ref.root == "tag" and ref.path[0] not in self.tags:
-            hint = suggest(ref.path[0], self.tags) or "define it under tags"
-            raise Fault(ref.place, f"unknown tag {ref.path[0]}", hint)
-        if ref.root == "tag" and len(ref.path) > 1:
-            self._part(self.tags[ref.path[0]], ref)
+    def ref(self, ref: Ref, events: list[str]) -> Iterator[Fault]:
+        """Yield what is wrong with a parsed path, at its own place."""
+        if ref.root == "tag":
+            if ref.path[0] in self._broken_tags:
+                return  # what is wrong with it is told where it stands
+            if ref.path[0] not in self.tags:
+                hint = suggest(ref.path[0], self.tags) or "define it under tags"
+                yield Fault(ref.place, f"unknown tag {ref.path[0]}", hint)
+            elif len(ref.path) > 1:
+                yield from self._part(self.tags[ref.path[0]], ref)
         if ref.root != "properties":
             return
         known = [self._properties(event) for event in events]
-        if any(one is None or ref.path[0] in one for one in known):
+        if any(properties is None or ref.path[0] in properties for properties in known):
             return
-        names = sorted({name for one in known if one for name in one})
+        names = sorted({name for properties in known if properties for name in properties})
         hint = suggest(ref.path[0], names) or f"it has {', '.join(names)}"
         problem = f"{', '.join(events)} has no property {ref.path[0]}"
-        raise Fault(ref.place, problem, f"{hint}; {_OWN}")
+        yield Fault(ref.place, problem, f"{hint}; {_OWN}")
 
-    def _part(self, tag: Tag, ref: Ref) -> None:
+    def _part(self, tag: Tag, ref: Ref) -> Iterator[Fault]:
         """Check a path into a tag's value: only some kinds have parts."""
         parts: tuple[str, ...] | None = ()
         if isinstance(tag, RfmTag):
@@ -117,7 +133,7 @@ class Names:
         if len(ref.path) == _PART_DEPTH and (parts is None or ref.path[1] in parts):
             return
         hint = f"it has {', '.join(parts)}" if parts else f"write tag.{tag.id}"
-        raise Fault(ref.place, f"{tag.id} ({tag.kind}) has no part {'.'.join(ref.path[1:])}", hint)
+        yield Fault(ref.place, f"{tag.id} ({tag.kind}) has no part {'.'.join(ref.path[1:])}", hint)
 
     def _properties(self, event: str) -> set[str] | None:
         """Return the properties of an event, ``None`` where any may stand."""

@@ -8,6 +8,7 @@ from typing import Final
 from pydantic import ValidationError
 
 from schemas.errors import ConfigInvalid
+from schemas.faults import Fault, Place, suggest
 from schemas.plan import (
     ANY_SOURCE,
     UNITS,
@@ -20,7 +21,6 @@ from schemas.plan import (
 )
 from schemas.settings import SHIPPED_PLAN
 from streams.authoring.yaml_source import Located, read_yaml
-from streams.core.language.fault import Fault, Place, suggest
 
 _NUMBERS: Final = ("number", "integer")
 _TEXTS: Final = ("string", "id")

@@ -23,14 +23,15 @@ from pydantic_core import PydanticCustomError
 from schemas.authoring import Authored, Id, parse_duration_ms
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
+from schemas.faults import Place, suggest
 from schemas.policies import Zone
 from schemas.sources import Source
 from schemas.touches import Decision, Outcome, TagChange
-from streams.authoring.load import TAG_TEST_SUFFIX, TEST_SUFFIX, explain
+from streams.authoring.explain import explain
+from streams.authoring.load import TAG_TEST_SUFFIX, TEST_SUFFIX
 from streams.authoring.yaml_source import read_yaml
 from streams.core.fixed_tags import Given
 from streams.core.language.compile import equal
-from streams.core.language.fault import Place, suggest
 from streams.core.rulebook import Rulebook
 from streams.core.rules.rule import Effects, LiveRule
 

@@ -14,13 +14,14 @@ from pydantic import Field, JsonValue, ValidationError
 from schemas.authoring import Authored, Id
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
+from schemas.faults import Place, suggest
 from schemas.touches import TagChange
-from streams.authoring.load import TAG_TEST_SUFFIX, explain
+from streams.authoring.explain import explain
+from streams.authoring.load import TAG_TEST_SUFFIX
 from streams.authoring.rule_tests import START, Failure, Happening, OffsetMs
 from streams.authoring.yaml_source import read_yaml
 from streams.core.engine import Engine
 from streams.core.language.compile import equal
-from streams.core.language.fault import Place, suggest
 from streams.core.rulebook import Rulebook
 from streams.core.state.user import State
 

@@ -7,7 +7,7 @@ from typing import Final
 import yaml
 
 from schemas.errors import ConfigInvalid
-from streams.core.language.fault import Place
+from schemas.faults import Place
 
 MAX_DEPTH: Final = 40
 # Aliases can make a short file endless.

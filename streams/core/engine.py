@@ -17,10 +17,10 @@ from schemas.events import Event
 from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
 from schemas.touches import TagChange
 from streams.core.event_time import event_time_ms
-from streams.core.language.compile import chooser
+from streams.core.language.compile import chooser, predicate
 from streams.core.rulebook import Rulebook, tag_version
 from streams.core.rules.rule import Effects
-from streams.core.rules.ruleset import ANY, RuleSet, where_of
+from streams.core.rules.ruleset import ANY, RuleSet
 from streams.core.rules.triggers import Trigger
 from streams.core.state.cells import Cell
 from streams.core.state.user import LATE_MS, State, pack, unpack
@@ -214,10 +214,10 @@ class Engine:
         live = self._tags[tag.id]
         if not isinstance(live, LiveTag):
             return
-        arm = Arm(live, where_of(tag.where), make_take(tag, live.kind))
+        arm = Arm(live, predicate(tag.where.node), make_take(tag, live.kind))
         yield from ((name, arm) for name in dict.fromkeys(tag.event))
         if isinstance(tag, FlagTag) and tag.until is not None:
-            off = Arm(live, where_of(tag.until.where), _false)
+            off = Arm(live, predicate(tag.until.where.node), _false)
             yield from ((name, off) for name in dict.fromkeys(tag.until.event))
 
 

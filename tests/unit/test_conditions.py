@@ -1,9 +1,9 @@
 import pytest
 
+from schemas.conditions import parse, parse_ref
 from schemas.events import Event
+from schemas.faults import Fault
 from streams.core.language.compile import audience, getter, predicate
-from streams.core.language.conditions import parse, parse_ref
-from streams.core.language.fault import Fault
 from tests.engine_story import event
 
 EVENT = event(

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from schemas.errors import ConfigInvalid
-from streams.authoring.load import load_rulebook
+from streams.authoring.load import load_rulebook, read_rulebook
 from tests.engine_story import book
 
 RULE = """
@@ -133,3 +133,54 @@ def test_one_id_in_two_files_is_refused(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_aliases_cannot_hang_the_reader(text: str) -> None:
     assert "levels" in refused(text).problem
+
+
+def test_all_faults_of_a_rulebook_are_found_in_one_run(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "tags:\n"
+        "- {id: a, kind: cuont, event: order_paid}\n"
+        "- {id: b, kind: sum, event: order_piad, value: properties.amount}\n"
+        "- {id: c, kind: count, event: order_paid, where: {properties.amonut: 1, property.x: 2}}\n"
+        "- {id: d, kind: count, event: order_paid, where: {properties.amonut: {gte: 1, lt: x}}}\n",
+        "utf-8",
+    )
+    rule = RULE.lstrip() + "    guard: {cap: none, quiet: {use: nigth}}\n"
+    rule += "    audience: {tag.a: 1, tag.nowhere: {abov: 2}, tag.nowhere2: {gte: 1}}\n"
+    second = "  - {id: s, trigger: {event: order_paid, were: {}}, step: []}\n"
+    (tmp_path / "b.yaml").write_text(rule + second, "utf-8")
+    rulebook, faults = read_rulebook(tmp_path)
+    assert rulebook is None
+    told = [((Path(fault.where).name, fault.line), fault.problem) for fault in faults]
+    expected = [
+        ("a.yaml", 2, "unknown kind cuont"),
+        ("a.yaml", 3, "unknown event order_piad"),
+        ("a.yaml", 4, "property.x is not a path"),
+        ("a.yaml", 5, "no property amonut"),
+        ("b.yaml", 6, "unknown operator abov"),
+        ("b.yaml", 7, "unknown key were"),
+        ("b.yaml", 7, "unknown key step"),
+    ]
+    for file, line, problem in expected:
+        assert any((file, line) == where and problem in text for where, text in told), problem
+    # What a broken part hides is said once that part is mended: no fault is made up.
+    assert not any("unknown tag a" in problem for _, problem in told)
+
+
+def test_a_wrong_item_hides_no_fault_of_another_and_makes_up_none(tmp_path: Path) -> None:
+    text = "tags:\n- {id: a, kind: cuont, event: order_paid}\n" + RULE.lstrip()
+    (tmp_path / "a.yaml").write_text(text + "    audience: {tag.a: 1, tag.b: 2}\n", "utf-8")
+    _, faults = read_rulebook(tmp_path)
+    assert [(fault.line, fault.problem) for fault in faults] == [
+        (2, "tag a, kind: unknown kind cuont"),
+        (7, "rule r: unknown tag b"),
+    ]
+    (tmp_path / "b.yaml").write_text("policies: {tz: Nowhere}\n", "utf-8")
+    # A rule may name a cap of those policies: the checks between parts wait for them.
+    assert len(read_rulebook(tmp_path)[1]) == 2
+
+
+def test_a_version_moves_with_the_spelling_of_a_condition_as_it_always_did() -> None:
+    plain = RULE + "    audience: {properties.amount: 3}"
+    spelled = RULE + "    audience: {properties.amount: {eq: 3}}"
+    assert book(plain).versions["r"] == "f22f9334"
+    assert book(spelled).versions["r"] != book(plain).versions["r"]

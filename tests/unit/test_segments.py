@@ -1,12 +1,14 @@
+import json
 from pathlib import Path
 
 import pytest
 
+from schemas.conditions import Condition
 from schemas.errors import ConfigInvalid
 from schemas.segments import Segment
 from schemas.settings import SHIPPED_PLAN
 from streams.authoring.load import load_rulebook
-from streams.commands.segments.files import Segments, segment_of, segments_of
+from streams.commands.segments.files import Segments, read_segment, segment_of, segments_of
 from streams.core.engine import Engine
 from tests.land_harness import make_event
 
@@ -39,6 +41,10 @@ def files(tmp_path: Path) -> Segments:
     (tmp_path / "tags.yaml").write_text(BOOK, "utf-8")
     (tmp_path / "segments.yaml").write_text(SEGMENTS, "utf-8")
     return Segments(tmp_path, SHIPPED_PLAN)
+
+
+def asking(raw: object) -> Condition:
+    return Condition.parse(raw, tags=True)
 
 
 def test_entry_by_an_event_and_exit_by_time_alone_are_changes_that_rules_hear(
@@ -77,7 +83,9 @@ def test_a_segment_of_segments_moves_with_them_at_one_event(files: Segments) -> 
 def test_defining_and_dropping_leave_comments_and_other_segments_as_they_were(
     files: Segments,
 ) -> None:
-    path = files.add(Segment(id="new_one", where={"tag.views": 1}, description="新"), replace=False)
+    path = files.add(
+        Segment(id="new_one", where=asking({"tag.views": 1}), description="新"), replace=False
+    )
     assert path.read_text("utf-8").startswith(SEGMENTS)
     assert segment_of(files.load(), "new_one").description == "新"
     files.drop("new_one")
@@ -85,7 +93,7 @@ def test_defining_and_dropping_leave_comments_and_other_segments_as_they_were(
 
 
 def test_replacing_changes_the_condition_in_its_place(files: Segments) -> None:
-    new = Segment(id="vip", where={"tag.gmv_30d": {"gte": 999}})
+    new = Segment(id="vip", where=asking({"tag.gmv_30d": {"gte": 999}}))
     with pytest.raises(ConfigInvalid, match="--replace"):
         files.add(new, replace=False)
     path = files.add(new, replace=True)
@@ -115,7 +123,7 @@ def test_a_wrong_condition_is_told_and_nothing_is_written(
     files: Segments, where: dict[str, object], problem: str
 ) -> None:
     with pytest.raises(ConfigInvalid, match=problem):
-        files.add(Segment(id="bad", where=where), replace=False)
+        files.add(read_segment("bad", json.dumps(where)), replace=False)
     assert (files.folder / "segments.yaml").read_text("utf-8") == SEGMENTS
 
 
@@ -124,11 +132,11 @@ def test_the_first_segment_makes_the_file_and_the_last_one_leaves_none_behind(
 ) -> None:
     (tmp_path / "tags.yaml").write_text(BOOK, "utf-8")
     files = Segments(tmp_path, SHIPPED_PLAN)
-    files.add(Segment(id="one", where={"tag.views": {"gte": 1}}), replace=False)
+    files.add(Segment(id="one", where=asking({"tag.views": {"gte": 1}})), replace=False)
     assert [tag.id for tag in segments_of(files.load())] == ["segment_one"]
     files.drop("one")
     assert segments_of(files.load()) == []
-    files.add(Segment(id="two", where={"tag.views": {"gte": 1}}), replace=False)
+    files.add(Segment(id="two", where=asking({"tag.views": {"gte": 1}})), replace=False)
     assert [tag.id for tag in segments_of(files.load())] == ["segment_two"]
 
 

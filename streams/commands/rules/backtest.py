@@ -8,6 +8,7 @@ from typing import Any
 
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
+from schemas.faults import suggest
 from schemas.settings import Settings
 from sinks.clickhouse.history import History
 from streams.authoring.load import load_rulebook
@@ -17,7 +18,6 @@ from streams.commands.rules.fanout import fan_out
 from streams.commands.rules.tally import RuleTally, Tally
 from streams.core.decisions_only import decider
 from streams.core.engine import Engine
-from streams.core.language.fault import suggest
 from streams.core.replay import decisions_of
 from streams.core.rulebook import Rulebook
 from streams.runtime.rulebooks.sources import Book

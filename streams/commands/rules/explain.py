@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from schemas.errors import ConfigInvalid, PartMissing
 from schemas.events import Event
+from schemas.faults import suggest
 from schemas.identities import KINDS
 from schemas.settings import Settings
 from schemas.touches import Decision
@@ -15,7 +16,6 @@ from streams.authoring.load import load_rulebook
 from streams.authoring.plan import load_plan
 from streams.commands.rules.compare import Span
 from streams.core.engine import Engine
-from streams.core.language.fault import suggest
 from streams.core.replay import Unfoldable, replay
 from streams.core.rules.non_match import why_not
 from streams.runtime.rulebooks.published import read_published

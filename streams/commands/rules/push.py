@@ -12,6 +12,7 @@ from typing import Any, Final
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
 from schemas.errors import BrokerUnavailable, ConfigInvalid
+from schemas.faults import suggest
 from schemas.rulebooks import VERSION_KEY, Pushed, encode, read_files, version_of
 from schemas.rules import Status
 from schemas.settings import Settings
@@ -22,7 +23,6 @@ from streams.authoring.rule_tests import find_tests
 from streams.authoring.rule_tests import run as run_tests
 from streams.authoring.yaml_source import read_yaml
 from streams.core.engine import Engine
-from streams.core.language.fault import suggest
 from streams.core.rulebook import Rulebook
 from streams.runtime.lanes.producers import new_producer
 from streams.runtime.rulebooks.published import Published, read_published

@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO
 
 import typer
-import yaml
-from pydantic import ValidationError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from schemas.errors import ConfigInvalid, PartMissing
-from schemas.segments import PREFIX, Segment, SegmentTag
+from schemas.errors import PartMissing
+from schemas.segments import PREFIX, SegmentTag
 from schemas.settings import Settings
 from streams.commands.printing import Json, print_json, print_table
-from streams.commands.segments.files import Segments, segment_of, segments_of
+from streams.commands.segments.files import Segments, read_segment, segment_of, segments_of
 from streams.commands.segments.store import SegmentStore
 
 app = typer.Typer(help="Segments: users by a condition over their tags.", no_args_is_help=True)
@@ -43,7 +41,7 @@ def define(
 ) -> None:
     """Write a segment into the rulebook, check it, and count who is in already."""
     files = _files(rulebook)
-    path = files.add(_segment(segment, where, description), replace=replace)
+    path = files.add(read_segment(segment, where, description), replace=replace)
     answer: dict[str, Any] = {"segment": segment, "file": str(path), "count": None}
     try:
         with _store(files) as (store, tag):
@@ -72,7 +70,7 @@ def list_segments(
     with _store(files) as (store, _):
         for tag in segments_of(files.load()):
             name = tag.id.removeprefix(PREFIX)
-            row = {"segment": name, "where": tag.where, "description": tag.description}
+            row = {"segment": name, "where": tag.where.raw, "description": tag.description}
             rows.append({**row, "count": store.count(tag) if counts else None})
     if as_json:
         print_json({"segments": rows})
@@ -149,19 +147,6 @@ def drop(segment: Id, *, rulebook: Folder = None, as_json: Json = False) -> None
 def _files(rulebook: Path | None) -> Segments:
     settings = Settings()
     return Segments(rulebook or settings.rulebook, settings.plan)
-
-
-def _segment(segment_id: str, where: str, description: str) -> Segment:
-    try:
-        condition = yaml.safe_load(where)
-        return Segment(id=segment_id, where=condition, description=description)
-    except yaml.YAMLError as bad:
-        raise ConfigInvalid("--where", f"not YAML: {bad}") from bad
-    except ValidationError as invalid:
-        error = invalid.errors()[0]
-        option = "--where" if error["loc"] and error["loc"][0] == "where" else "segment id"
-        hint = "'{tag.gmv_30d: {gte: 1000}}'" if option == "--where" else "lower case, digits, _"
-        raise ConfigInvalid(option, error["msg"], hint=hint) from invalid
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from pydantic import ValidationError
 
+from schemas.conditions import faults_of
 from schemas.errors import ConfigInvalid
+from schemas.faults import suggest
 from schemas.segments import PREFIX, Segment, SegmentTag
 from streams.authoring.load import TEST_SUFFIX, load_rulebook
 from streams.authoring.plan import load_plan
-from streams.core.language.fault import suggest
 from streams.core.rulebook import Rulebook
 
 FILE: Final = "segments.yaml"
@@ -106,6 +108,23 @@ def segment_of(rulebook: Rulebook, segment_id: str) -> SegmentTag:
     return found[segment_id]
 
 
+def read_segment(segment_id: str, where: str, description: str = "") -> Segment:
+    """Return a segment of what somebody typed; ``where`` is YAML. Raises ``ConfigInvalid``."""
+    try:
+        condition = yaml.safe_load(where)
+        return Segment(id=segment_id, where=condition, description=description)
+    except yaml.YAMLError as bad:
+        raise ConfigInvalid("--where", f"not YAML: {bad}") from bad
+    except ValidationError as invalid:
+        error = invalid.errors()[0]
+        for fault in faults_of(error):
+            where = ".".join(("--where", *map(str, fault.place)))
+            raise ConfigInvalid(where, fault.problem, hint=fault.hint) from invalid
+        option = "--where" if error["loc"] and error["loc"][0] == "where" else "segment id"
+        hint = "'{tag.gmv_30d: {gte: 1000}}'" if option == "--where" else "lower case, digits, _"
+        raise ConfigInvalid(option, error["msg"], hint=hint) from invalid
+
+
 def segments_of(rulebook: Rulebook) -> list[SegmentTag]:
     """Return the segments of a rulebook."""
     return [tag for tag in rulebook.tags if isinstance(tag, SegmentTag)]
@@ -159,7 +178,7 @@ def _item(segment: Segment, indent: int) -> str:
     data: dict[str, Any] = {"id": segment.id}
     if segment.description:
         data["description"] = segment.description
-    data["where"] = segment.where
+    data["where"] = segment.where.raw
     text: str = yaml.safe_dump(
         [data], sort_keys=False, allow_unicode=True, default_flow_style=None, width=100
     )

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from schemas.conditions import Compare, Node, Not, Ref, Scalar
 from schemas.segments import SegmentTag
 from schemas.tags import ExprTag, Tag
-from streams.core.language.conditions import Compare, Node, Not, Ref, Scalar, parse, refs
 from streams.core.rulebook import Rulebook
 from streams.core.tags.catalogue import make_kind
 
@@ -81,7 +81,7 @@ def members_sql(rulebook: Rulebook, segment: SegmentTag) -> Query:
 
 def reads(rulebook: Rulebook, segment: SegmentTag) -> Iterator[str]:
     """Yield the tags that a segment reads, itself and through other segments."""
-    for ref in refs(parse(segment.where, (), tags=True)):
+    for ref in segment.where.refs():
         tag = next(one for one in rulebook.tags if one.id == ref.path[0])
         if isinstance(tag, SegmentTag):
             yield from reads(rulebook, tag)
@@ -90,7 +90,7 @@ def reads(rulebook: Rulebook, segment: SegmentTag) -> Iterator[str]:
 
 
 def _holds(sql: _Sql, segment: SegmentTag) -> str:
-    return _node(sql, parse(segment.where, (), tags=True))
+    return _node(sql, segment.where.node)
 
 
 def _node(sql: _Sql, node: Node) -> str:

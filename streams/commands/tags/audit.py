@@ -163,7 +163,7 @@ def _in_order(tags: tuple[Tag, ...]) -> list[Tag]:
     waiting, done = {tag.id: tag for tag in tags}, list[Tag]()
     while waiting:
         for tag in list(waiting.values()):
-            reads = {ref.path[0] for ref in expr_refs(tag, ())} if isinstance(tag, ExprTag) else ()
+            reads = {ref.path[0] for ref in expr_refs(tag)} if isinstance(tag, ExprTag) else ()
             if not waiting.keys() & set(reads):
                 done.append(waiting.pop(tag.id))
     return done
@@ -177,7 +177,7 @@ def _expected(sql: TagAudit, tag: Tag, at_ms: int, known: dict[str, Expected]) -
             _EMPTY.get(tag.kind),
             {user: exact for user, (_, exact) in found.items()},
         )
-    reads = {ref.path[0] for ref in expr_refs(tag, ())}
+    reads = {ref.path[0] for ref in expr_refs(tag)}
     if missing := reads - known.keys():
         raise NotInSql(f"made of {min(missing)}, which is not recomputed")
     make, made = make_expr(tag), dict[str, Any]()

@@ -10,11 +10,11 @@ from typing import Annotated
 import typer
 
 from schemas.errors import ConfigInvalid
+from schemas.faults import suggest
 from schemas.settings import Settings
 from schemas.tags import ImportTag, Tag
 from streams.authoring.load import load_rulebook
 from streams.commands.printing import Json, end_tests, print_json, print_table
-from streams.core.language.fault import suggest
 from streams.core.rulebook import Rulebook
 
 app = typer.Typer(help="Tags: check, explain, test, import, rebuild.", no_args_is_help=True)
@@ -48,12 +48,12 @@ def lint(
     settings = Settings()
     loaded, findings = run(rulebook or settings.rulebook, load_plan(settings.plan))
     tags = len(loaded.tags) if loaded else 0
-    ok = not any(strict or one.level == "error" for one in findings)
+    ok = not any(strict or finding.level == "error" for finding in findings)
     if as_json:
-        print_json({"ok": ok, "tags": tags, "findings": [one.told() for one in findings]})
+        print_json({"ok": ok, "tags": tags, "findings": [finding.json() for finding in findings]})
     else:
-        for one in findings:
-            print(one)
+        for finding in findings:
+            print(finding)
         print(f"{'ok' if ok else 'NOT ok'}: {tags} tags, {len(findings)} findings")
     raise typer.Exit(0 if ok else 1)
 

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from schemas.conditions import Condition
 from schemas.events import Event
 from schemas.identities import KINDS
 from schemas.settings import Settings
@@ -17,7 +18,6 @@ from sinks.clickhouse.history import History, ask
 from streams.core.engine import Engine
 from streams.core.event_time import event_time_ms
 from streams.core.language.compile import predicate
-from streams.core.language.conditions import parse
 from streams.core.rulebook import Rulebook
 from streams.core.tags.catalogue import make_kind, make_value
 from streams.core.tags.exprs import expr_refs
@@ -71,7 +71,7 @@ def parts_of(tag: Tag, rulebook: Rulebook) -> list[Tag]:
     if not isinstance(tag, ExprTag):
         return [tag]
     by_id = {one.id: one for one in rulebook.tags}
-    names = dict.fromkeys(ref.path[0] for ref in expr_refs(tag, ()))
+    names = dict.fromkeys(ref.path[0] for ref in expr_refs(tag))
     return [part for name in names for part in parts_of(by_id[name], rulebook)]
 
 
@@ -96,10 +96,10 @@ def _counted(tag: Tag, event: Event, now_ms: int) -> dict[str, Any] | None:
     }  # fmt: skip
 
 
-def _matches(names: list[str], where: dict[str, Any], event: Event) -> bool:
+def _matches(names: list[str], where: Condition, event: Event) -> bool:
     if event.event not in names and ("*" not in names or event.event in SILENT):
         return False
-    holds = predicate(parse(where, (), tags=False))
+    holds = predicate(where.node)
     return holds is None or holds(event)
 
 

@@ -1,54 +1,35 @@
 """`siyu tags lint`: what is wrong with the tags, and what is merely doubtful, by file and line."""
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 from schemas.errors import ConfigInvalid
 from schemas.plan import Plan
 from schemas.segments import PREFIX
 from schemas.tags import ValueTierTag, layer_of
-from streams.authoring.load import TEST_SUFFIX, load_rulebook
+from streams.authoring.load import TEST_SUFFIX, read_rulebook
 from streams.authoring.tag_tests import find_tag_tests, read_tests
 from streams.authoring.yaml_source import read_yaml
+from streams.commands.findings import Finding, errors_of
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook, tag_version
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One fault (``error``) or doubt (``warning``), and what to do about it."""
-
-    level: Literal["error", "warning"]
-    file: str
-    line: int | None
-    tag: str
-    problem: str
-    hint: str
-
-    def __str__(self) -> str:
-        subject = f"tag {self.tag}: " if self.tag else ""
-        return f"{self.file}:{self.line}: {self.level}: {subject}{self.problem} ({self.hint})"
-
-    def told(self) -> dict[str, object]:
-        """Return the finding as JSON has it."""
-        return asdict(self)
-
-
 def lint(folder: Path, plan: Plan | None = None) -> tuple[Rulebook | None, list[Finding]]:
     """Return the rulebook, if it loads, and all findings."""
+    rulebook, faults = read_rulebook(folder, plan)
+    if rulebook is None:
+        return None, errors_of(faults, "tag")
     try:
-        rulebook = load_rulebook(folder, plan)
         Engine(rulebook)
         tested = _tested(folder)
     except ConfigInvalid as wrong:
-        return None, [Finding("error", wrong.where, wrong.line, "", wrong.problem, wrong.hint)]
+        return None, errors_of([wrong], "tag")
     places = _places(folder)
     findings: list[Finding] = []
     seen: dict[str, str] = {}
 
     def doubt(tag_id: str, problem: str, hint: str) -> None:
-        findings.append(Finding("warning", *places[tag_id], tag_id, problem, hint))
+        findings.append(Finding("warning", *places[tag_id], "tag", tag_id, problem, hint))
 
     for tag in rulebook.tags:
         twin = tag_version(tag.model_copy(update={"id": "x"}))

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from schemas.authoring import UNITS_MS, Condition
+from schemas.authoring import UNITS_MS
+from schemas.conditions import Condition, leaves
 from schemas.tags import (
     ChurnRiskTag,
     ExprTag,
@@ -15,7 +16,6 @@ from schemas.tags import (
     ValueTierTag,
     layer_of,
 )
-from streams.core.language.conditions import parse, refs
 from streams.core.rulebook import Rulebook, tag_version
 from streams.core.tags.exprs import expr_refs
 from streams.core.tags.topk import most_values
@@ -68,8 +68,8 @@ def describe(tag: Tag, rulebook: Rulebook) -> dict[str, Any]:
         "description": tag.description,
         "means": _means(tag),
         "events": [] if isinstance(tag, ExprTag) else list(tag.event),
-        "where": {} if isinstance(tag, ExprTag) else tag.where,
-        "made_of": sorted({ref.path[0] for ref in expr_refs(tag, ())})
+        "where": {} if isinstance(tag, ExprTag) else tag.where.raw,
+        "made_of": sorted({ref.path[0] for ref in expr_refs(tag)})
         if isinstance(tag, ExprTag)
         else [],
         "window": spell_ms(window_ms) if window_ms else None,
@@ -91,7 +91,7 @@ def readers(tag_id: str, rulebook: Rulebook) -> tuple[list[str], list[str]]:
     tags = [
         tag.id
         for tag in rulebook.tags
-        if isinstance(tag, ExprTag) and tag_id in {ref.path[0] for ref in expr_refs(tag, ())}
+        if isinstance(tag, ExprTag) and tag_id in {ref.path[0] for ref in expr_refs(tag)}
     ]
     return rules, tags
 
@@ -105,7 +105,7 @@ def spell_ms(duration_ms: int) -> str:
 
 
 def _tags_in(condition: Condition) -> set[str]:
-    return {ref.path[0] for ref in refs(parse(condition, (), tags=True)) if ref.root == "tag"}
+    return {ref.path[0] for ref in condition.refs() if ref.root == "tag"}
 
 
 def _texts(value: object) -> Iterator[str]:
@@ -126,8 +126,9 @@ def _means(tag: Tag) -> str:  # noqa: PLR0911 - one flat case a kind
         case ValueTierTag():
             if not tag.cases:
                 return f"high, middle or low by the quantiles of {tag.of}: no bounds yet"
-            high, middle = (next(iter(one.values()))[tag.of]["gte"] for one in tag.cases)
-            return f"high from {high:g} of {tag.of} on, middle from {middle:g}, else low"
+            cases = [condition for case in tag.cases for condition in case.values()]
+            high, middle = (leaf.right for case in cases for leaf in leaves(case.node))
+            return f"high from {high} of {tag.of} on, middle from {middle}, else low"
         case ExprTag():
             names = [name for case in tag.cases for name in case]
             made = f"the first that holds of {', '.join(names)}, else {tag.otherwise}"

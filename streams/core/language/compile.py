@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+from schemas.conditions import ORDERED, Compare, Group, Node, Not, Ref, Scalar, leaves
 from schemas.events import Event
-from streams.core.language.conditions import ORDERED, Compare, Group, Node, Not, Ref, Scalar, leaves
 
 Getter = Callable[[Event], object]
 Predicate = Callable[[Event], bool]

@@ -16,11 +16,11 @@ of the timer.
 from collections.abc import Callable
 from typing import Final
 
+from schemas.conditions import Node
 from schemas.events import Event
 from schemas.touches import Outcome
 from schemas.triggers import Absence
 from streams.core.language.compile import Getter
-from streams.core.language.conditions import Node
 from streams.core.language.join_keys import key_of
 from streams.core.rules.evaluation import Effects, timely
 from streams.core.rules.rule import LiveRule, barred_by

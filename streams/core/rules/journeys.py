@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from schemas.conditions import Node
 from schemas.events import Event
 from schemas.policies import Policies
 from schemas.rules import Send, Wait
 from schemas.touches import Touch
 from streams.core.ids import make_id
-from streams.core.language.conditions import Node
 from streams.core.rules.caps import Cap
 from streams.core.rules.consents import ALL_CHANNELS, refused
 from streams.core.rules.evaluation import Effects, Hearing, timely

@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from schemas.authoring import Condition
+from schemas.conditions import Condition, parse_ref
 from schemas.events import Event
 from schemas.rules import Rule
 from schemas.triggers import Absence, Count, Inactive, TagMove
 from schemas.triggers import Sequence as Steps
 from streams.core.event_time import event_time_ms
 from streams.core.language.compile import audience, getter
-from streams.core.language.conditions import parse, parse_ref
 from streams.core.language.join_keys import key_of
 
 ANY: Final = "*"
@@ -68,7 +67,7 @@ def _part(
         spelled = " or ".join(sorted(wanted))
         silence.why.append(f"{label}: none of the user's {len(events)} events is {spelled}")
         return []
-    asked = audience(parse(where, (), tags=False))
+    asked = audience(where.node)
     if asked is None:
         return named
     passed, trace = [], list[dict[str, Any]]()

@@ -8,7 +8,7 @@ at one time is decided in the same order; exclusive groups are free again at eac
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
-from schemas.authoring import Condition
+from schemas.conditions import parse_ref
 from schemas.events import Event
 from schemas.rules import Rule
 from schemas.tags import BACKFILLED, TOUCH_FAILED
@@ -17,14 +17,12 @@ from schemas.triggers import Date, TagMove
 from streams.core.ids import make_id
 from streams.core.language.compile import (
     Getter,
-    Predicate,
     TagPredicate,
     audience,
     getter,
     predicate,
     tag_predicate,
 )
-from streams.core.language.conditions import Node, parse, parse_ref, refs
 from streams.core.rulebook import Rulebook
 from streams.core.rules.absence import OnPart, Waits
 from streams.core.rules.caps import OnRefund
@@ -186,7 +184,7 @@ class RuleSet:
                 live, trigger.absence, join, self._keeps(rule), self._settle_ms
             )
         elif trigger.inactive is not None:
-            where = _asks(trigger.inactive.where)
+            where = trigger.inactive.where.node
             self._alarms[rule.id] = OnInactive(live, trigger.inactive, where, self._settle_ms)
         elif trigger.date is not None:
             self._alarms[rule.id] = self._date(live, trigger.date)
@@ -202,19 +200,20 @@ class RuleSet:
         goals = None
         if goal is not None:
             value = getters([goal.value])[0] if goal.value else None
-            goals = Goals(rule, version, goal, where_of(goal.where), value)
+            goals = Goals(rule, version, goal, predicate(goal.where.node), value)
             if rule.status not in ("draft", "shadow"):
                 self._first += _named(goal.event, goals)
         by = getters([rule.reentry.by])[0] if rule.reentry and rule.reentry.by else None
-        node = parse(rule.audience, (), tags=True)
-        live = LiveRule(rule, version, audience(node), policies, self._read, goals=goals, by=by)
+        live = LiveRule(
+            rule, version, audience(rule.audience.node), policies, self._read, goals=goals, by=by
+        )
         self._flows[rule.id] = Flow(live, policies, self._keeps(rule), self._settle_ms)
         return live
 
     def _keeps(self, rule: Rule) -> frozenset[str]:
         """Return the parts of an event that a rule reads after it has waited."""
-        nodes = [parse(rule.audience, (), tags=True), *conditions(rule)]
-        return frozenset(ref.root for node in nodes for ref in refs(node))
+        asked = [rule.audience, *conditions(rule)]
+        return frozenset(ref.root for condition in asked for ref in condition.refs())
 
     def _date(self, live: LiveRule, spec: Date) -> OnDate:
         path = spec.birthday or ""
@@ -224,13 +223,13 @@ class RuleSet:
     def _heard(self, rule: Rule, live: LiveRule) -> Iterator[Named]:
         trigger = rule.trigger
         if trigger.event is not None:
-            yield from _named(trigger.event, OnEvent(live, _asks(trigger.where)))
+            yield from _named(trigger.event, OnEvent(live, trigger.where.node))
         elif (count := trigger.count) is not None:
             by = getters([count.by] if count.by else [])
-            on_count = OnCount(live, _asks(count.where), by, count.n, count.within_ms)
+            on_count = OnCount(live, count.where.node, by, count.n, count.within_ms)
             yield from _named(count.event, on_count)
         elif (sequence := trigger.sequence) is not None:
-            steps = [(step.event, where_of(step.where)) for step in sequence.steps]
+            steps = [(step.event, predicate(step.where.node)) for step in sequence.steps]
             one = OnSequence(live, steps, getters(sequence.join), sequence.within_ms)
             yield from _named([name for step in sequence.steps for name in step.event], one)
         elif (absence := trigger.absence) is not None:
@@ -238,7 +237,7 @@ class RuleSet:
             parts = [(waits.after, absence.after), (waits.none, absence.none)]
             parts += [(waits.exit, match) for match in rule.exit]
             for take, match in parts:
-                part = OnPart(take, _asks(match.where), live.priority)
+                part = OnPart(take, match.where.node, live.priority)
                 yield from _named(match.event, part)
         else:
             yield from self._timed(rule, live)
@@ -262,7 +261,7 @@ class RuleSet:
 
     def _exits(self, rule: Rule) -> Iterator[Named]:
         for match in rule.exit:
-            yield from _named(match.event, OnExit(self._flows[rule.id], _asks(match.where)))
+            yield from _named(match.event, OnExit(self._flows[rule.id], match.where.node))
 
     def _watch_zone(self) -> None:
         """Keep the zone of users if a rule goes by it."""
@@ -281,15 +280,6 @@ class RuleSet:
             self._first.insert(0, (ANY, OnZone(path, dates)))
 
 
-def where_of(condition: Condition) -> Predicate | None:
-    """Return the function of a ``where``."""
-    return predicate(parse(condition, (), tags=False))
-
-
-def _asks(condition: Condition) -> Node:
-    return parse(condition, (), tags=False)
-
-
 def getters(paths: Iterable[str]) -> list[Getter]:
     """Return the functions that read paths of an event."""
     return [getter(parse_ref(path, (), tags=False)) for path in paths]
@@ -297,8 +287,7 @@ def getters(paths: Iterable[str]) -> list[Getter]:
 
 def tag_condition(move: TagMove) -> TagPredicate:
     """Return the function that tells whether a tag has the value that is waited for."""
-    wanted = move.enters if move.leaves is None else move.leaves
-    return tag_predicate(parse({f"tag.{move.id}": wanted}, (), tags=True))
+    return tag_predicate(move.condition.node)
 
 
 def _named(names: Iterable[str], trigger: Trigger) -> list[Named]:

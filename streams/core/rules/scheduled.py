@@ -9,11 +9,11 @@ from datetime import date, timedelta
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
+from schemas.conditions import Node
 from schemas.events import Event
 from schemas.touches import TagChange
 from schemas.triggers import Date, Inactive
 from streams.core.language.compile import Getter
-from streams.core.language.conditions import Node
 from streams.core.rules.evaluation import Effects, no_event, timely
 from streams.core.rules.rule import LiveRule
 from streams.core.rules.zones import instant, local, zone_of

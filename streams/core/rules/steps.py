@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from schemas.conditions import Condition
 from schemas.rules import Rule, Send, Step, Wait
 from streams.core.language.compile import Audience, audience
-from streams.core.language.conditions import Node, parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +39,11 @@ def walk(steps: list[Step], prefix: str = "") -> Iterator[tuple[str, Step]]:
             yield from walk(step.branch.otherwise, f"{here}-else-")
 
 
-def conditions(rule: Rule) -> Iterator[Node]:
-    """Yield the parsed conditions of all branches."""
+def conditions(rule: Rule) -> Iterator[Condition]:
+    """Yield the conditions of all branches."""
     for _, step in walk(rule.steps):
         if step.branch is not None:
-            yield parse(step.branch.when, (), tags=True)
+            yield step.branch.when
 
 
 def compiled(steps: list[Step]) -> tuple[Program, str]:
@@ -61,7 +61,7 @@ def _lay(program: Program, steps: list[Step], prefix: str, after: str | None) ->
         here = step.id or f"{prefix}{i}"
         what: Send | Wait | Fork
         if step.branch is not None:
-            condition = audience(parse(step.branch.when, (), tags=True))
+            condition = audience(step.branch.when.node)
             if condition is None:
                 raise ValueError("a branch asks something")
             what = Fork(

@@ -3,10 +3,10 @@
 from bisect import insort
 from typing import Final, Protocol
 
+from schemas.conditions import Node
 from schemas.events import Event
 from schemas.touches import TagChange
 from streams.core.language.compile import Getter, Predicate, TagPredicate
-from streams.core.language.conditions import Node
 from streams.core.language.join_keys import key_of
 from streams.core.rules.evaluation import Effects
 from streams.core.rules.rule import LiveRule

@@ -1,5 +1,6 @@
 """The catalogue of kinds: how each tag of the rulebook lives, and what it takes of an event."""
 
+from schemas.conditions import parse_ref
 from schemas.events import Event
 from schemas.tags import (
     AvgTag,
@@ -22,7 +23,6 @@ from schemas.tags import (
     TopkTag,
 )
 from streams.core.language.compile import Getter, getter
-from streams.core.language.conditions import parse_ref
 from streams.core.tags.aggregates import AVG, MAX, MAX_KEY, MIN, Distinct, Lifelong, Sliding
 from streams.core.tags.churn import Churn
 from streams.core.tags.decay import Decay

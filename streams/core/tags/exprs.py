@@ -5,14 +5,15 @@ and merges count as they do in the tags read. It is missing until one of those h
 something, and is written when an event of theirs, or time, moves it.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Final
 
+from schemas.conditions import Ref, parse_ref
+from schemas.faults import Fault, Place, suggest
 from schemas.segments import SegmentTag
 from schemas.tags import ExprTag, ValueTierTag
 from streams.core.language.compile import NUMBERS, ReadTag, tag_predicate
-from streams.core.language.conditions import Ref, parse, parse_ref, refs
-from streams.core.language.fault import Fault, Place, suggest
 from streams.core.tags.kinds import MAX_AMOUNT
 
 Maker = Callable[[ReadTag], object]
@@ -20,16 +21,17 @@ OPS: Final = ("add", "subtract", "multiply", "divide")
 _MAX_DEPTH: Final = 8
 
 
-def expr_refs(tag: ExprTag, place: Place) -> Iterator[Ref]:
-    """Yield every path that an expr reads; raises ``Fault`` where it is none of a tag."""
+def expr_refs(tag: ExprTag) -> Iterator[Ref]:
+    """Yield every path that an expr reads, with its place in the tag."""
     if isinstance(tag, ValueTierTag):
-        yield parse_ref(tag.of, (*place, "of"), tags=True)
+        yield parse_ref(tag.of, ("of",), tags=True)
         return
     for i, case in enumerate(tag.cases):
-        for name, raw in case.items():
-            yield from _tags_only(refs(parse(raw, (*place, "cases", i, name), tags=True)))
+        for name, condition in case.items():
+            for ref in condition.refs():
+                yield replace(ref, place=("cases", i, name, *ref.place))
     if tag.compute is not None:
-        yield from _tags_only(_operands(tag.compute, (*place, "compute"), _MAX_DEPTH))
+        yield from _operands(tag.compute, ("compute",), _MAX_DEPTH)
 
 
 def make_expr(tag: ExprTag) -> Maker:
@@ -37,25 +39,18 @@ def make_expr(tag: ExprTag) -> Maker:
     if tag.compute is not None:
         return _compute(tag.compute)
     if isinstance(tag, SegmentTag):
-        member = tag_predicate(parse(tag.where, (), tags=True))
+        member = tag_predicate(tag.where.node)
         return lambda read: True if member(read) else None
     cases = [
-        (name, tag_predicate(parse(raw, (), tags=True)))
+        (name, tag_predicate(condition.node))
         for case in tag.cases
-        for name, raw in case.items()
+        for name, condition in case.items()
     ]
 
     def choose(read: ReadTag) -> object:
         return next((name for name, holds in cases if holds(read)), tag.otherwise)
 
     return choose
-
-
-def _tags_only(found: Iterable[Ref]) -> Iterator[Ref]:
-    for ref in found:
-        if ref.root != "tag":
-            raise Fault(ref.place, f"{ref}: an expr reads tags only", "write tag.NAME")
-        yield ref
 
 
 def _operands(raw: object, place: Place, depth: int) -> Iterator[Ref]:

@@ -74,7 +74,7 @@ class LiveExpr:
         self.id, self._make = tag.id, make_expr(tag)
         self.number = number_of(tag.id)
         self.group, self.index = Group([self.number]), 0
-        self.reads = frozenset(ref.path[0] for ref in expr_refs(tag, ()))
+        self.reads = frozenset(ref.path[0] for ref in expr_refs(tag))
         self._inputs: dict[str, LiveTag | LiveExpr] = {}
         self.of_now = False
 

@@ -14,6 +14,10 @@ class Fault(Exception):
         super().__init__(problem)
         self.place, self.problem, self.hint = place, problem, hint
 
+    def within(self, place: Place) -> "Fault":
+        """Return the same fault of a part that stands at ``place``."""
+        return Fault((*place, *self.place), self.problem, self.hint)
+
 
 def suggest(word: str, words: Iterable[str]) -> str:
     """Return a "did you mean" for a misspelt word, or nothing."""
