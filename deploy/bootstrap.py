@@ -56,17 +56,19 @@ def _make(name: str) -> int:
             or importlib.util.find_spec("venv") is None
         ):
             return _fail("this Python has no venv module (Debian: apt install python3-venv)")
-        status, said = _run("making .venv", [sys.executable, "-m", "venv", "--clear", str(VENV)])
+        status, said = _run(
+            "making .venv", "", [sys.executable, "-m", "venv", "--clear", str(VENV)]
+        )
         if status:
             return _fail(f"venv failed (Debian: apt install python3-venv): {_last(said)}")
     # Also when only the tools for tests are added: they must not leave a half-changed .venv behind.
     for lock in LOCKS:
         (VENV / f".{lock}").unlink(missing_ok=True)
     count = sum(line[:1].isalnum() for line in (ROOT / name).read_text().splitlines())
-    doing = f"installing {count} packages into .venv (once, about a minute)"
     pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
     pip += ["--progress-bar=off", "--require-hashes", "-r", str(ROOT / name)]
-    status, said = _run(doing, pip, lambda said: _packages(said, count))
+    what, more = f"installing {count} packages", " into .venv (once, about a minute)"
+    status, said = _run(what, more, pip, lambda said: _packages(said, count))
     if status:
         return _fail(f"pip failed; check the network and pip's settings:\n{_last(said, 8)}")
     _compile()
@@ -88,8 +90,8 @@ def _packages(said: str, count: int) -> str:
 def _compile() -> None:
     """Make machine code of the core; it runs without, too, so nothing here is a failure."""
     argv = [str(VENV / "bin/python"), "-P", str(ROOT / "deploy/compile.py")]
-    doing = "compiling the core (once, a minute or two)"
-    status, said = _run(doing, argv, PYTHONPATH=str(ROOT))
+    more = " (once, a minute or two)"
+    status, said = _run("compiling the core", more, argv, PYTHONPATH=str(ROOT))
     if status:
         TELL(f"the core runs as Python, at half the speed: {_last(said)}")
 
@@ -106,11 +108,15 @@ def _mark(lock: str) -> None:
 
 
 def _run(
-    doing: str, argv: list[str], how_far: Callable[[str], str] = lambda _said: "", **more: str
+    what: str,
+    more: str,
+    argv: list[str],
+    how_far: Callable[[str], str] = lambda _said: "",
+    **variables: str,
 ) -> tuple[int, str]:
     """Run a tool and tell how far it is; return its exit status and what it said."""
     # The caller's PYTHONPATH is for the program, not for its installer.
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | more
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
     with tempfile.TemporaryFile() as file:
 
         def said() -> str:
@@ -118,7 +124,7 @@ def _run(
             size = os.fstat(file.fileno()).st_size
             return os.pread(file.fileno(), size, 0).decode("utf-8", "replace")
 
-        with TELL.work(doing, lambda: how_far(said())):
+        with TELL.work(what, more, lambda: how_far(said())):
             done = subprocess.run(
                 argv, stdout=file, stderr=subprocess.STDOUT, check=False, env=env, close_fds=False
             )

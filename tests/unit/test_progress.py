@@ -28,16 +28,20 @@ def until(holds: Callable[[], object]) -> None:
 def test_a_log_gets_whole_lines_with_how_far_it_is() -> None:
     log = io.StringIO()
     tell = Progress(log, prefix="siyu: ", every_s=0.01)
-    with tell.work("fetching", lambda: "3 of 9"):
+    with tell.work("fetching", " it, once", lambda: "3 of 9"):
         until(lambda: "3 of 9" in log.getvalue())
     tell("ready")
     first, second, *_, last = log.getvalue().splitlines()
-    assert (first, second, last) == ("siyu: fetching", "siyu: fetching: 3 of 9, 0 s", "siyu: ready")
+    assert (first, second, last) == (
+        "siyu: fetching it, once",
+        "siyu: fetching: 3 of 9, 0 s",
+        "siyu: ready",
+    )
 
 
 def test_short_work_is_one_line_of_a_log() -> None:
     log = io.StringIO()
-    with Progress(log).work("fetching", lambda: "3 of 9"):
+    with Progress(log).work("fetching", how_far=lambda: "3 of 9"):
         pass
     assert log.getvalue() == "fetching\n"
 
@@ -45,7 +49,8 @@ def test_short_work_is_one_line_of_a_log() -> None:
 def test_a_terminal_has_one_line_that_is_written_over_and_cleared() -> None:
     screen = Terminal()
     tell = Progress(screen, every_s=60)
-    with tell.work("Kafka"), tell.work("ClickHouse"):
+    with tell.work("Kafka", ": fetching"), tell.work("ClickHouse", ": fetching"):
+        assert f"{CLEAR}Kafka: fetching{CLEAR}" in screen.getvalue()
         assert screen.getvalue().endswith(f"{CLEAR}Kafka | ClickHouse")
         tell("a line that stays")
         assert screen.getvalue().endswith(f"{CLEAR}a line that stays\nKafka | ClickHouse")
@@ -69,7 +74,7 @@ def test_the_line_goes_also_when_the_work_fails() -> None:
 
 
 def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    with QUIET.work("fetching", lambda: "3 of 9"):
+    with QUIET.work("fetching", how_far=lambda: "3 of 9"):
         QUIET("a line")
     assert capsys.readouterr() == ("", "")
 
