@@ -134,8 +134,14 @@ def megabytes(total: int, *folders: Path) -> HowFar:
 
 def _bytes(folder: Path) -> int:
     size = 0
-    for path in folder.rglob("*"):
-        # A file may be moved to its place in between.
-        with contextlib.suppress(OSError):
-            size += path.lstat().st_size
+    # Not by rglob: it raises where a tool takes a folder away in between.
+    for at, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += (Path(at) / name).lstat().st_size
     return size
+
+
+def count(folder: Path, ending: str) -> int:
+    """Return how many files under a folder, which may change meanwhile, end so."""
+    return sum(name.endswith(ending) for _, _, names in os.walk(folder) for name in names)

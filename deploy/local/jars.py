@@ -12,7 +12,7 @@ from typing import Final
 from xml.etree import ElementTree as ET
 
 from deploy.local import fetch
-from deploy.progress import Progress
+from deploy.progress import Progress, count
 from schemas.errors import PartMissing
 
 # Not newer: 4.3 and 4.4 can lose the end of a transaction (docs/decisions/broker-version.md).
@@ -89,12 +89,12 @@ def _by_maven(work: Path, report: Progress) -> None:
 
 def _by_jgo(work: Path, report: Progress) -> None:
     library = fetch.wheel("jgo", _JGO, report, total_mb=_JGO_MB) / "lib"
-    repository, count = work / "repository", len(pinned())
+    repository, needed = work / "repository", len(pinned())
 
     def how_far() -> str:
-        jars = sum(1 for _ in repository.rglob("*.jar"))
-        poms = sum(1 for _ in repository.rglob("*.pom"))
-        return f"{jars} of {count} jars" if jars else f"finding its jars ({poms} files read)"
+        if jars := count(repository, ".jar"):
+            return f"{jars} of {needed} jars"
+        return f"finding its jars ({count(repository, '.pom')} files read)"
 
     argv = [sys.executable, "-P", str(_HERE / "jars_child.py"), str(library), str(_POM)]
     argv += [str(repository), mirror(Path.home() / ".m2/settings.xml") or ""]
