@@ -100,6 +100,10 @@ def _by_jgo(work: Path, report: Progress) -> None:
     argv += [str(repository), mirror(Path.home() / ".m2/settings.xml") or ""]
     with report.work(_PART, ": fetching with jgo, once (44 MB)", how_far):
         fetch.run("Apache Kafka", argv, cwd=work, remedy=_REMEDY)
+        # It leaves out what stands behind a description that it could not read; a second look
+        # reads that one alone.
+        if count(repository, ".jar") < needed:
+            fetch.run("Apache Kafka", argv, cwd=work, remedy=_REMEDY)
     for jar in repository.rglob("*.jar"):
         jar.rename(work / "jars" / jar.name)
     shutil.rmtree(repository)

@@ -9,9 +9,10 @@ import ssl
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 _AT_ONCE: Final = 8
+_TRIES: Final = 3
 _TIMEOUT_S: Final = 60
 
 
@@ -30,10 +31,24 @@ def main(library: str, pom: str, repository: str, mirror: str) -> str:
     try:
         _, needed = context.pom_dependency_list(POM(Path(pom)))
         with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(lambda node: node.dep.artifact.resolve(), needed))
+            list(pool.map(lambda node: bring(node.dep.artifact), needed))
     except (OSError, RuntimeError) as error:
         return str(error)
     return ""
+
+
+def bring(artifact: Any) -> None:  # noqa: ANN401 - jgo's Artifact, which ships no types
+    """Fetch one jar; raise what the last try did."""
+    for left in reversed(range(_TRIES)):
+        try:
+            artifact.resolve()
+        except (OSError, RuntimeError):
+            # What there is of it would count as whole from now on.
+            artifact.cached_path.unlink(missing_ok=True)
+            if not left:
+                raise
+        else:
+            return
 
 
 if __name__ == "__main__":
