@@ -14,6 +14,7 @@ from rich.console import Console
 
 from benchmarks import report
 from deploy.local import stack
+from deploy.progress import Progress
 from schemas.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.history import History
@@ -44,7 +45,7 @@ class _Idle:
 def run(*, events: int, rounds: int, quiet: bool) -> dict[str, Any]:
     """Fill a database of its own, replay it; return the answer."""
     console = Console(stderr=True, quiet=quiet)
-    info = stack.up(report=lambda line: console.print(line, markup=False, highlight=False))
+    info = stack.up(report=Progress(quiet=quiet))
     server, database = info.clickhouse.rpartition("/")[0], f"bench_backtest_{uuid.uuid4().hex[:8]}"
     settings = Settings(clickhouse=f"{server}/{database}")
     admin = connect(f"{server}/default")

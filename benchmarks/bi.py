@@ -15,6 +15,7 @@ from rich.console import Console
 
 from benchmarks import report
 from deploy.local import stack
+from deploy.progress import Progress
 from schemas.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate, statements
@@ -33,7 +34,7 @@ _CPU_EVENTS: Final = "('UserTimeMicroseconds', 'SystemTimeMicroseconds')"
 def run(*, events: int, rounds: int, quiet: bool) -> dict[str, Any]:
     """Fill a database of its own, ask every question; return the answer."""
     console = Console(stderr=True, quiet=quiet)
-    info = stack.up(report=lambda line: console.print(line, markup=False, highlight=False))
+    info = stack.up(report=Progress(quiet=quiet))
     server = info.clickhouse.rpartition("/")[0]
     database = f"bench_bi_{uuid.uuid4().hex[:8]}"
     settings = Settings(clickhouse=f"{server}/{database}")

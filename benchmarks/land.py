@@ -28,6 +28,7 @@ from benchmarks import report
 from benchmarks.broker import Broker
 from deploy.local import stack
 from deploy.local.process import Process
+from deploy.progress import Progress
 from schemas import topics
 from schemas.errors import ConfigInvalid, PartMissing
 from schemas.events import Event, encode_event
@@ -94,9 +95,9 @@ def _staged(events: int, *, quiet: bool) -> Iterator[Stage]:
     handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with at_home(folder):
         try:
-            info = stack.up(report=lambda line: console.print(line, markup=False, highlight=False))
+            info = stack.up(report=Progress(quiet=quiet))
             if not info.kafka_transactions:
-                raise PartMissing("kafka", "no transactions", remedy="install Java 17 and Maven")
+                raise PartMissing("kafka", "no transactions", remedy="install Java 17")
             settings = Settings(kafka=info.kafka, clickhouse=info.clickhouse, partitions=PARTITIONS)
             yield Stage(folder, settings, events, console)
         finally:

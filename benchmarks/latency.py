@@ -34,6 +34,7 @@ from rich.console import Console
 
 from benchmarks import report
 from deploy.local import ports, stack
+from deploy.progress import Progress
 from schemas.errors import PartMissing
 from schemas.settings import ROOT, Settings, at_home
 from schemas.topics import TOUCHES
@@ -78,7 +79,7 @@ def run(*, seconds: int, quiet: bool) -> dict[str, Any]:
     gc.disable()
     try:
         with at_home(folder):
-            info = stack.up(report=lambda line: console.print(line, markup=False))
+            info = stack.up(report=Progress(quiet=quiet))
             try:
                 ensure_topics(Settings())
                 _stamp_appends(info.kafka)

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks.broker import Broker
 from deploy.local import stack
+from deploy.progress import Progress as Tell
 from schemas.errors import PartMissing
 from schemas.settings import Settings
 
@@ -24,12 +25,12 @@ def opened(*, quiet: bool) -> Iterator[tuple[Broker, Progress]]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        info = stack.up(report=lambda line: console.print(line, markup=False, highlight=False))
+        info = stack.up(report=Tell(quiet=quiet))
         if not info.kafka_transactions:
             raise PartMissing(
                 "kafka",
                 f"{info.broker.name} at {info.kafka} has no transactions: nothing would be proven",
-                remedy="install Java 17 and Maven, or set SIYU_KAFKA to an Apache Kafka",
+                remedy="install Java 17, or set SIYU_KAFKA to an Apache Kafka",
             )
         broker = Broker(Settings(kafka=info.kafka), f"bench-{uuid.uuid4().hex[:8]}")
         try:

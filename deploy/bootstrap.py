@@ -10,13 +10,20 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+# `python -I` looks for modules in the standard library alone; this one needs no more.
+sys.path.insert(0, str(ROOT))
+from deploy.progress import Progress  # noqa: E402 - the line above finds it
+
 VENV = ROOT / ".venv"
 # The larger one first: it holds all of the smaller.
 LOCKS = ("requirements-dev.lock", "requirements.lock")
+TELL = Progress(prefix="siyu: ")
 
 
 def main(name: str) -> int:
@@ -49,33 +56,44 @@ def _make(name: str) -> int:
             or importlib.util.find_spec("venv") is None
         ):
             return _fail("this Python has no venv module (Debian: apt install python3-venv)")
-        _say("making .venv")
-        made = _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
-        if made.returncode:
-            return _fail(f"venv failed (Debian: apt install python3-venv): {_last(made)}")
+        status, said = _run(
+            "making .venv", "", [sys.executable, "-m", "venv", "--clear", str(VENV)]
+        )
+        if status:
+            return _fail(f"venv failed (Debian: apt install python3-venv): {_last(said)}")
     # Also when only the tools for tests are added: they must not leave a half-changed .venv behind.
     for lock in LOCKS:
         (VENV / f".{lock}").unlink(missing_ok=True)
     count = sum(line[:1].isalnum() for line in (ROOT / name).read_text().splitlines())
-    _say(f"installing {count} packages into .venv (once, about half a minute)")
-    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
-    done = _run([*pip, "--require-hashes", "-r", str(ROOT / name)])
-    if done.returncode:
-        return _fail(f"pip failed; check the network and pip's settings:\n{_last(done, 8)}")
+    pip = [str(VENV / "bin/python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    pip += ["--progress-bar=off", "--require-hashes", "-r", str(ROOT / name)]
+    what, more = f"installing {count} packages", " into .venv (once, about a minute)"
+    status, said = _run(what, more, pip, lambda said: _packages(said, count))
+    if status:
+        return _fail(f"pip failed; check the network and pip's settings:\n{_last(said, 8)}")
     _compile()
     for lock in LOCKS[LOCKS.index(name) :]:
         _mark(lock)
-    _say(f"ready in {time.monotonic() - started_s:.0f} s\n")
+    TELL(f"ready in {time.monotonic() - started_s:.0f} s")
     return 0
+
+
+def _packages(said: str, count: int) -> str:
+    """Return how far pip is: it names each package when it begins to fetch it."""
+    if "Installing collected packages" in said:
+        return "unpacking"
+    # One that is for another system or Python is ignored.
+    begun = sum(line.startswith(("Collecting ", "Ignoring ")) for line in said.splitlines())
+    return f"{begun} of {count}"
 
 
 def _compile() -> None:
     """Make machine code of the core; it runs without, too, so nothing here is a failure."""
-    _say("compiling the core (once, about a minute)")
     argv = [str(VENV / "bin/python"), "-P", str(ROOT / "deploy/compile.py")]
-    done = _run(argv, PYTHONPATH=str(ROOT))
-    if done.returncode:
-        _say(f"the core runs as Python, at half the speed: {_last(done)}\n")
+    more = " (once, a minute or two)"
+    status, said = _run("compiling the core", more, argv, PYTHONPATH=str(ROOT))
+    if status:
+        TELL(f"the core runs as Python, at half the speed: {_last(said)}")
 
 
 def _venv_is_whole() -> bool:
@@ -89,29 +107,36 @@ def _mark(lock: str) -> None:
     part.replace(VENV / f".{lock}")
 
 
-def _run(argv: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+def _run(
+    what: str,
+    more: str,
+    argv: list[str],
+    how_far: Callable[[str], str] = lambda _said: "",
+    **variables: str,
+) -> tuple[int, str]:
+    """Run a tool and tell how far it is; return its exit status and what it said."""
     # The caller's PYTHONPATH is for the program, not for its installer.
-    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    return subprocess.run(
-        argv, capture_output=True, text=True, check=False, env=env | more, close_fds=False
-    )
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"} | variables
+    with tempfile.TemporaryFile() as file:
+
+        def said() -> str:
+            # Not by the file's own position: the tool writes at it.
+            size = os.fstat(file.fileno()).st_size
+            return os.pread(file.fileno(), size, 0).decode("utf-8", "replace")
+
+        with TELL.work(what, more, lambda: how_far(said())):
+            done = subprocess.run(
+                argv, stdout=file, stderr=subprocess.STDOUT, check=False, env=env, close_fds=False
+            )
+        return done.returncode, said()
 
 
-def _last(done: subprocess.CompletedProcess[str], lines: int = 1) -> str:
-    return "\n".join((done.stdout + done.stderr).strip().splitlines()[-lines:])
-
-
-def _say(text: str) -> None:
-    # One line that is written over on a terminal; whole lines in a log.
-    start, end = ("\r\x1b[K", "") if sys.stderr.isatty() else ("", "\n")
-    sys.stderr.write(
-        f"{start}siyu: {text.rstrip()}{end if not text.endswith(chr(10)) else chr(10)}"
-    )
-    sys.stderr.flush()
+def _last(said: str, lines: int = 1) -> str:
+    return "\n".join(said.strip().splitlines()[-lines:])
 
 
 def _fail(problem: str) -> int:
-    _say(problem + "\n")
+    TELL(problem)
     return 3
 
 

@@ -14,6 +14,7 @@ from kafka.admin import NewTopic
 
 from deploy.local import stack as local_stack
 from deploy.local.stack import StackInfo
+from deploy.progress import Progress
 from schemas.settings import at_home
 from tests.land_harness import Bench, bench
 
@@ -41,12 +42,15 @@ def home() -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def stack(home: Path) -> Iterator[StackInfo]:
+def stack(home: Path, pytestconfig: pytest.Config) -> Iterator[StackInfo]:
     """The running stack; tests need Apache Kafka, since the stand-in keeps no guarantee."""
-    info = local_stack.up()
+    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
+    # The first run of all fetches for a minute: that is to be seen.
+    with capture.global_and_fixture_disabled():
+        info = local_stack.up(report=Progress())
     assert (home / "stack.json").exists()
     try:
-        assert info.broker.name != "tansu", "the tests need Apache Kafka: install Java 17 and Maven"
+        assert info.broker.name != "tansu", "the tests need Apache Kafka: install Java 17"
         yield info
     finally:
         local_stack.down()

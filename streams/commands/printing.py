@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, no progress.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from deploy.local import node as local_node
 from deploy.local.fetch import cached, run
 from deploy.local.stack import StackInfo
+from deploy.progress import QUIET
 from tests.contract.flow import Flow, running
 
 HERE = Path(__file__).parent
-NPM_CI = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
+CI = ("ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
 
 
 # By module, not by package: without __init__ files that is the whole session, and a worker that
@@ -35,14 +37,17 @@ def node() -> Callable[..., None]:
     def install(folder: Path) -> None:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(HERE / name, folder / name)
-        run("npm packages", NPM_CI, cwd=folder, remedy="install Node 20 with npm")
+        argv = [*local_node.npm(QUIET), *CI]
+        run("npm packages", argv, cwd=folder, remedy="check the network and npm's settings")
 
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:12]
     packages = cached(f"contract-node-{digest}", install)
 
+    program = local_node.node(QUIET)
+
     def start(script: str, *arguments: str) -> None:
         done = subprocess.run(
-            ["node", str(HERE / script), *arguments],
+            [program, str(HERE / script), *arguments],
             env={**os.environ, "SIYU_NODE_PACKAGES": str(packages)},
             capture_output=True,
             text=True,

@@ -13,6 +13,7 @@ from kafka.admin import NewTopic
 
 from deploy.local import kafka as local_kafka
 from deploy.local.process import Process
+from deploy.progress import QUIET
 from tests.faults.harness import PARTITIONS, Run
 
 
@@ -26,7 +27,7 @@ class SpareBroker:
 
     def start(self) -> str:
         """Start it, or start it again on its data; returns when it answers."""
-        return local_kafka.ensure(self._home, lambda _: None).address
+        return local_kafka.ensure(self._home, QUIET).address
 
     def kill(self) -> None:
         """End it by SIGKILL."""

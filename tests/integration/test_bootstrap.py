@@ -22,7 +22,8 @@ def clone(tmp_path: Path) -> Path:
     (root / "deploy").mkdir(parents=True)
     (root / "streams/commands").mkdir(parents=True)
     shutil.copy(ROOT / "siyu", root)
-    shutil.copy(ROOT / "deploy/bootstrap.py", root / "deploy")
+    for name in ("bootstrap.py", "progress.py"):
+        shutil.copy(ROOT / "deploy" / name, root / "deploy")
     (root / "streams/commands/cli.py").write_text(PROBE)
     for name in ("requirements.lock", "requirements-dev.lock"):
         (root / name).write_text("# nothing\n")

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local.kafka import VERSION, assert_readable
+from deploy.local.jars import VERSION
+from deploy.local.kafka import assert_readable
 from schemas.errors import PartMissing
 
 # The first record of what `StorageTool format` wrote to bootstrap.checkpoint, by release.
