@@ -221,17 +221,29 @@ def query(
 
 @rules.command("lint")
 def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
-    """Load and compile the rulebook; a fault is told with file and line."""
+    """Load and compile the rulebook; tell faults, and sends that cannot go out, by line."""
     from streams.authoring.load import load_rulebook
     from streams.authoring.plan import load_plan
+    from streams.commands.rules.lint import findings
     from streams.core.engine import Engine
 
     settings = Settings()
-    loaded = load_rulebook(rulebook or settings.rulebook, load_plan(settings.plan))
+    folder = rulebook or settings.rulebook
+    loaded = load_rulebook(folder, load_plan(settings.plan))
     Engine(loaded)
-    figures = {"ok": True, "tags": len(loaded.tags), "rules": len(loaded.rules)}
-    print_json(figures) if as_json else print(f"ok: {figures['tags']} tags, "
-                                               f"{figures['rules']} rules")  # fmt: skip
+    found = findings(loaded, folder, settings)
+    errors = [finding for finding in found if finding.level == "error"]
+    warnings = [finding for finding in found if finding.level == "warning"]
+    if as_json:
+        print_json({"ok": not errors, "tags": len(loaded.tags), "rules": len(loaded.rules),
+                    "errors": [finding.told() for finding in errors],
+                    "warnings": [finding.told() for finding in warnings]})  # fmt: skip
+    else:
+        for finding in (*errors, *warnings):
+            print(finding, file=sys.stderr)
+        counts = f"{len(loaded.tags)} tags, {len(loaded.rules)} rules"
+        print(f"{'NOT ok' if errors else 'ok'}: {counts}")
+    raise typer.Exit(1 if errors else 0)
 
 
 @rules.command("test")
