@@ -64,7 +64,13 @@ def test_an_address_that_cannot_be_called_is_told_at_the_start(url: str) -> None
 
 
 def test_a_channel_without_its_setting_is_known_but_closed() -> None:
-    assert asyncio.run(_open(None)) == {"webhook": False, "log": True}
+    opened = asyncio.run(_open(None))
+    assert (opened["webhook"], opened["log"]) == (False, True)
+
+
+def test_deliver_knows_the_channels_of_the_registry_that_have_a_sender() -> None:
+    served = {name for name, facts in CHANNELS.items() if facts.sender}
+    assert asyncio.run(_open("http://127.0.0.1:9/touches")).keys() == served
 
 
 def test_each_sender_that_the_registry_names_is_there_and_no_other() -> None:
