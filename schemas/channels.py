@@ -1,13 +1,17 @@
-"""Channels (触达渠道): what the platforms allow on each, the one table of these facts.
+"""Channels (触达渠道): the one registry of what exists, what platforms allow, and who sends.
 
-Source of WeChat's rules: its documents of customer-service, template and subscription
-messages, and WeCom's of welcome messages. A channel that is not listed has no rules here.
+Lint and the engine read the platforms' rules here, lint and deliver who sends. Source of
+WeChat's rules: its documents of customer-service, template and subscription messages, and
+WeCom's of welcome messages. A channel that is not listed is unknown.
 """
 
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from schemas.sources import Source
+
+if TYPE_CHECKING:
+    from schemas.settings import Settings  # the core reads this module, and no environment
 
 _MINUTE_MS: Final = 60_000
 _TWO_DAYS_MS: Final = 48 * 60 * _MINUTE_MS
@@ -29,17 +33,21 @@ class ChannelFacts:
 
     ``marketing``: whether advertising is allowed; ``consent``: each message uses up one
     that the user gave to its template; ``followers``: closed to those who unfollowed.
+    ``sender``: the module of ``sinks.touches.senders`` that serves it; empty: none does yet.
+    ``needs``: the fields of ``Settings`` without which it cannot send.
     """
 
     opens: tuple[Opening, ...] = ()
     marketing: bool = True
     consent: bool = False
     followers: bool = False
+    sender: str = ""
+    needs: tuple[str, ...] = ()
 
 
 CHANNELS: Final = {
-    "webhook": ChannelFacts(),
-    "log": ChannelFacts(),
+    "webhook": ChannelFacts(sender="webhook", needs=("webhook_url",)),
+    "log": ChannelFacts(sender="log"),
     "app.push": ChannelFacts(),
     "sms": ChannelFacts(),
     "email": ChannelFacts(),
@@ -73,6 +81,12 @@ CHANNELS: Final = {
 def needs_consent(channel: str) -> bool:
     """Say whether each message over a channel uses up a consent."""
     return CHANNELS.get(channel, ChannelFacts()).consent
+
+
+def missing_settings(channel: str, settings: "Settings") -> list[str]:
+    """Return the variables that a known channel needs and that are not set, as people set them."""
+    needs = CHANNELS[channel].needs
+    return [f"SIYU_{name.upper()}" for name in needs if not getattr(settings, name)]
 
 
 def window_ms(channel: str, events: list[str]) -> int | None:

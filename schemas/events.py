@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from schemas.raw import Door
+from schemas.inbound import Door
 from schemas.sources import Source
 
 EventType = Literal["track", "identify", "page", "screen", "group", "alias"]

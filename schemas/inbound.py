@@ -1,4 +1,4 @@
-"""What the front doors take: each SDK's item and WeChat's message, as the outside spells them.
+"""What the front doors take: which there are, and each one's item as the outside spells it.
 
 Unknown keys are ignored here: SDKs add their own with each release, and the bytes
 stay in ``events.raw``. Facts: the SDKs' sources, and WeChat's "接收普通消息/事件推送".
@@ -9,6 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+# A door is a protocol of producers: how an item is parsed. native is Segment's item, from
+# producers that write to Kafka themselves.
+Door = Literal["native", "segment", "sensors", "wechat", "wecom"]
 # Segment's Python SDK takes numbers as ids and some callers' JSON keeps them numbers.
 Id = Annotated[str, Field(coerce_numbers_to_str=True, max_length=256)]
 EventName = Annotated[str, Field(max_length=128)]

@@ -5,13 +5,13 @@ one header, so that nothing has to be escaped and a redrive sends the same bytes
 """
 
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
+from schemas.inbound import Door
 from schemas.sources import Source
 
-Door = Literal["native", "segment", "sensors", "wechat", "wecom"]
 HEADER: Final = "siyu"
 
 

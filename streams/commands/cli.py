@@ -221,17 +221,22 @@ def query(
 
 @rules.command("lint")
 def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
-    """Load and compile the rulebook; a fault is told with file and line."""
-    from streams.authoring.load import load_rulebook
+    """Tell all that is wrong with the rulebook, and which sends cannot go out, by line."""
     from streams.authoring.plan import load_plan
-    from streams.core.engine import Engine
+    from streams.commands.rules.lint import lint
 
     settings = Settings()
-    loaded = load_rulebook(rulebook or settings.rulebook, load_plan(settings.plan))
-    Engine(loaded)
-    figures = {"ok": True, "tags": len(loaded.tags), "rules": len(loaded.rules)}
-    print_json(figures) if as_json else print(f"ok: {figures['tags']} tags, "
-                                               f"{figures['rules']} rules")  # fmt: skip
+    loaded, findings = lint(rulebook or settings.rulebook, load_plan(settings.plan), settings)
+    ok = not any(finding.level == "error" for finding in findings)
+    tags, count = (len(loaded.tags), len(loaded.rules)) if loaded else (0, 0)
+    if as_json:
+        found = [finding.json() for finding in findings]
+        print_json({"ok": ok, "tags": tags, "rules": count, "findings": found})
+    else:
+        for finding in findings:
+            print(finding)
+        print(f"{'ok' if ok else 'NOT ok'}: {tags} tags, {count} rules, {len(findings)} findings")
+    raise typer.Exit(0 if ok else 1)
 
 
 @rules.command("test")

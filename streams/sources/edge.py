@@ -14,7 +14,7 @@ from aiohttp.web_protocol import RequestPayloadError
 
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable
-from schemas.raw import Door
+from schemas.inbound import Door
 from schemas.settings import Settings
 from schemas.sources import Sources
 from streams.sources.budget import Budget, Hold, Overloaded

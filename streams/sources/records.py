@@ -7,7 +7,8 @@ from typing import Final
 import msgspec
 
 from schemas import topics
-from schemas.raw import Door, Envelope, to_headers
+from schemas.inbound import Door
+from schemas.raw import Envelope, to_headers
 from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.sources import Source
 from streams.sources.bodies import text

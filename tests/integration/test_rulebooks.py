@@ -73,3 +73,22 @@ def test_a_broken_rulebook_is_not_published_and_one_that_a_worker_cannot_take_en
         later = shop.push("later")
         until(lambda: shop.everywhere(later), "the next good one is taken")
         until(lambda: not shop.status()["refused"], "nothing is refused any more")
+
+
+@pytest.mark.usefixtures("feed")
+def test_a_rule_that_cannot_send_may_be_paused_but_neither_pushed_live_nor_resumed(
+    shop: Shop, tmp_path: Path
+) -> None:
+    steps = [{"send": {"via": ["webhook"], "template": "t"}}]
+    live = shop.book(tmp_path / "live.yaml", "t", steps=steps)
+    refused = siyu(shop.env, "rules", "push", str(live))
+    assert refused.returncode == 2
+    assert "live.yaml:1: rule thanks: nothing can send it: webhook needs" in refused.stderr
+    # Whoever has the account may push it; whoever has not can still stop it.
+    configured = {**shop.env, "SIYU_WEBHOOK_URL": "http://127.0.0.1:9/touches"}
+    assert siyu(configured, "rules", "push", str(live)).returncode == 0
+    assert shop.switch("pause")["changed"] == {"thanks": "live -> paused"}
+    resumed = siyu(shop.env, "rules", "resume", "thanks")
+    assert resumed.returncode == 2
+    assert "thanks: nothing can send it: webhook needs SIYU_WEBHOOK_URL" in resumed.stderr
+    assert siyu(configured, "rules", "resume", "thanks").returncode == 0

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Event, decode_event, encode_event
-from schemas.raw import Door, Envelope, RawRecord
+from schemas.inbound import Door
+from schemas.raw import Envelope, RawRecord
 from schemas.rejects import Reject
 from schemas.sources import Source
 from streams.authoring.plan import shipped_plan

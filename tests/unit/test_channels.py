@@ -1,13 +1,16 @@
 import asyncio
+import pkgutil
 from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 
 import aiohttp
 import pytest
 
+from schemas.channels import CHANNELS
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
-from sinks.touches.channels import MAX_WAIT_S, judge, open_channels, retry_after_s
+from sinks.touches import senders
+from sinks.touches.channels import MAX_WAIT_S, judge, open_channels, retry_after_s, sender_of
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -61,7 +64,27 @@ def test_an_address_that_cannot_be_called_is_told_at_the_start(url: str) -> None
 
 
 def test_a_channel_without_its_setting_is_known_but_closed() -> None:
-    assert asyncio.run(_open(None)) == {"webhook": False, "log": True}
+    opened = asyncio.run(_open(None))
+    assert (opened["webhook"], opened["log"]) == (False, True)
+
+
+def test_deliver_knows_the_channels_of_the_registry_that_have_a_sender() -> None:
+    served = {name for name, facts in CHANNELS.items() if facts.sender}
+    assert asyncio.run(_open("http://127.0.0.1:9/touches")).keys() == served
+
+
+def test_each_sender_that_the_registry_names_is_there_and_no_other() -> None:
+    named = {facts.sender for facts in CHANNELS.values() if facts.sender}
+    assert named == {module.name for module in pkgutil.iter_modules(senders.__path__)}
+    for name in named:
+        assert callable(sender_of(name)), name
+
+
+@pytest.mark.parametrize("channel", CHANNELS)
+def test_what_a_channel_needs_is_a_setting(channel: str) -> None:
+    facts = CHANNELS[channel]
+    assert set(facts.needs) <= Settings.model_fields.keys()
+    assert facts.sender or not facts.needs, "what needs settings has a sender"
 
 
 async def _open(url: str | None) -> dict[str, bool]:

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 
 from schemas.events import Event
-from schemas.raw import Door, Envelope, RawRecord
+from schemas.inbound import Door
+from schemas.raw import Envelope, RawRecord
 from schemas.rejects import Reject
 from streams.authoring.plan import shipped_plan
 from streams.core.intake import attribution

@@ -5,7 +5,8 @@ import pytest
 
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
-from schemas.raw import Door, Envelope, RawRecord
+from schemas.inbound import Door
+from schemas.raw import Envelope, RawRecord
 from schemas.rejects import Reject
 from schemas.sources import Source
 from streams.authoring.plan import shipped_plan

@@ -17,11 +17,13 @@ from schemas.rulebooks import VERSION_KEY, Pushed, encode, read_files, version_o
 from schemas.rules import Status
 from schemas.settings import Settings
 from schemas.topics import RULEBOOKS
+from streams.authoring.channel_checks import check_channels
 from streams.authoring.load import TEST_SUFFIX, load_rulebook
 from streams.authoring.plan import load_plan
 from streams.authoring.rule_tests import find_tests
 from streams.authoring.rule_tests import run as run_tests
 from streams.authoring.yaml_source import read_yaml
+from streams.commands.rules.lint import refuse_unsendable
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook
 from streams.runtime.lanes.producers import new_producer
@@ -50,6 +52,7 @@ class Push:
 def push(settings: Settings, folder: Path, *, note: str = "", tested: bool = True) -> Push:
     """Check a rulebook, run its tests, publish it. Raises ``ConfigInvalid`` for a faulty one."""
     rulebook = _checked(settings, folder)
+    refuse_unsendable(rulebook, folder, settings)
     tests = _test(rulebook, folder) if tested else 0
     return asyncio.run(_publish(settings, read_files(folder), rulebook, note, tests))
 
@@ -72,6 +75,8 @@ def set_status(settings: Settings, rule: str, status: Status, *, note: str = "")
     if after.versions != before.versions or {r.id: r.status for r in after.rules} != wanted:
         raise ConfigInvalid(rule, "its status is written in an unusual way",
                             hint="edit the file and push it")  # fmt: skip
+    if status == "live":  # a pause never waits for what else is wrong
+        _refuse_silence(after, rule, settings)
     note = note or f"{rule}: {status}"
     return asyncio.run(_publish(settings, files, after, note, 0))
 
@@ -114,6 +119,14 @@ def _checked(settings: Settings, folder: Path) -> Rulebook:
     rulebook = load_rulebook(folder, load_plan(settings.plan))
     Engine(rulebook)
     return rulebook
+
+
+def _refuse_silence(rulebook: Rulebook, rule: str, settings: Settings) -> None:
+    """Raise ``ConfigInvalid`` if a rule would go live and a send of it cannot go out."""
+    resumed = [candidate for candidate in rulebook.rules if candidate.id == rule]
+    for found in check_channels(resumed, settings):
+        if found.level == "error":
+            raise ConfigInvalid(rule, found.fault.problem, hint=found.fault.hint)
 
 
 def _test(rulebook: Rulebook, folder: Path) -> int:

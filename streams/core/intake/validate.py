@@ -7,8 +7,9 @@ from pydantic_core import from_json
 
 from schemas.events import Event, Mark
 from schemas.identities import canonical_user
+from schemas.inbound import Door
 from schemas.plan import Plan
-from schemas.raw import Door, RawRecord
+from schemas.raw import RawRecord
 from schemas.rejects import Reject
 from schemas.sources import Source
 from streams.core.event_time import EARLIEST_MS, EARLIEST_OF_SERVERS_MS, event_time

@@ -1,0 +1,1 @@
+"""Senders: a module for each that a row of ``schemas.channels`` names, with ``open_sender``."""
