@@ -11,7 +11,7 @@ from schemas.touches import Decision
 from streams.authoring.load import load_rulebook
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook
-from streams.core.rules.rule import Effects
+from streams.core.rules.evaluation import Effects
 from streams.core.state.user import State
 
 MINUTE_MS: Final = 60_000

@@ -14,7 +14,7 @@ from streams.core.engine import Engine
 from streams.core.profiles import profile_of
 from streams.core.rebuild import is_rebuilt, restore
 from streams.core.replay import run_timers
-from streams.core.rules.rule import Effects
+from streams.core.rules.evaluation import Effects
 from streams.core.state.user import State
 from streams.core.tags.changes import records as change_records
 from streams.core.tags.provenance import moved

@@ -30,10 +30,11 @@ from schemas.touches import Decision, Outcome, TagChange
 from streams.authoring.explain import explain
 from streams.authoring.load import TAG_TEST_SUFFIX, TEST_SUFFIX
 from streams.authoring.yaml_source import read_yaml
-from streams.core.fixed_tags import Given
+from streams.core.fixed_tags import FixedTags
 from streams.core.language.compile import equal
 from streams.core.rulebook import Rulebook
-from streams.core.rules.rule import Effects, LiveRule
+from streams.core.rules.evaluation import Effects
+from streams.core.rules.rule import LiveRule
 
 # A Monday morning in Shanghai.
 START: Final = "2026-03-02T10:00:00+08:00"
@@ -76,11 +77,11 @@ class Happening(Authored):
     context: dict[str, JsonValue] = Field(default_factory=dict)
     traits: dict[str, JsonValue] = Field(default_factory=dict)
     identities: dict[str, str] = Field(default_factory=dict)
-    given: dict[Id, JsonValue] = Field(default_factory=dict)
+    fixed: dict[Id, JsonValue] = Field(default_factory=dict, alias="given")
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if bool(self.event) == bool(self.given):
+        if bool(self.event) == bool(self.fixed):
             raise PydanticCustomError("happening", "write exactly one of event, given")
         return self
 
@@ -115,7 +116,7 @@ class Case(Authored):
     group: Literal["treated", "holdout", "holdout:global"] = "treated"
     variant: Id | None = None
     zone: Zone | None = None
-    given: dict[Id, JsonValue] = Field(default_factory=dict)
+    fixed: dict[Id, JsonValue] = Field(default_factory=dict, alias="given")
     start: Annotated[str, AfterValidator(_start)] = START
     events: list[Happening] = Field(min_length=1)
     until_ms: OffsetMs = Field(DAY_MS, alias="until")
@@ -162,7 +163,7 @@ def run(rulebook: Rulebook, file: Path) -> list[Failure]:
         hint = suggest(tests.rule, rulebook.versions)
         line = located.line(("rule",))
         raise ConfigInvalid(file, f"unknown rule {tests.rule}", hint=hint, line=line)
-    engine = Given(_awake(rulebook, tests.rule))
+    engine = FixedTags(_awake(rulebook, tests.rule))
     failures: list[Failure] = []
     for i, case in enumerate(tests.cases):
         story = _Story(engine, case, tests.rule)
@@ -185,14 +186,14 @@ def _awake(rulebook: Rulebook, tested: str | None) -> Rulebook:
 class _Story:
     """One case as it runs."""
 
-    def __init__(self, engine: Given, case: Case, rule: str | None) -> None:
+    def __init__(self, engine: FixedTags, case: Case, rule: str | None) -> None:
         self._engine, self._case, self._rule = engine, case, rule
         self._start_ms = _stamp(case.start)
         self._state = engine.load(None)
         self._state.zone = case.zone or ""
         self._user = case.user or _user(engine.rulebook, case, rule)
         self._effects = Effects()
-        engine.given = dict(case.given)
+        engine.values = dict(case.fixed)
 
     def problems(self) -> list[tuple[Place, str]]:
         self._play()
@@ -216,7 +217,7 @@ class _Story:
         for number, happening in arrivals:
             # What arrives in the millisecond of a timer is there before it: ends are included.
             self._run_to(self._start_ms + _arrival(happening) - 1)
-            if happening.given:
+            if happening.fixed:
                 self._add(self._give(happening))
             else:
                 self._add(self._engine.on_event(self._state, self._event(number, happening)))
@@ -233,9 +234,9 @@ class _Story:
             TagChange(
                 tag=tag, before=read(self._state, tag, at_ms), after=value, time_ms=at_ms,
             )
-            for tag, value in happening.given.items()
+            for tag, value in happening.fixed.items()
         ]  # fmt: skip
-        self._engine.given |= happening.given
+        self._engine.values |= happening.fixed
         return self._engine.on_changes(self._state, self._user, changes, at_ms)
 
     def _add(self, effects: Effects) -> None:
@@ -307,7 +308,7 @@ def _user(rulebook: Rulebook, case: Case, rule_id: str | None) -> str:
     group = "" if case.group == "treated" else case.group
     users = (f"{_USER}-{i}" if i else _USER for i in range(_TRIES))
     for user in users:
-        if live.group_of(user) == group and case.variant in (None, live.variant_of(user)):
+        if live.holdout_of(user) == group and case.variant in (None, live.variant_of(user)):
             return user
     return _USER
 

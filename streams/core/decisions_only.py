@@ -19,14 +19,14 @@ _READ: Final = re.compile(r"\btag\.([a-z][a-z0-9_]*)")
 
 def decider(rulebook: Rulebook, *, settle_ms: int = 3000) -> Engine:
     """Return an engine that decides as the whole rulebook's does; its tag changes are not all."""
-    lean = without_unread_tags(rulebook)
+    reduced = without_unread_tags(rulebook)
     waited: dict[str, set[str]] = {}
-    for path in _waited(lean):
+    for path in _waited(reduced):
         tag, _, part = path.partition(".")
         waited.setdefault(tag, set()).add(part)
-    for tag in _with_inputs(lean, set(waited)) - waited.keys():
+    for tag in _with_inputs(reduced, set(waited)) - waited.keys():
         waited[tag] = {""}
-    return Engine(lean, settle_ms=settle_ms, waited=waited)
+    return Engine(reduced, settle_ms=settle_ms, waited=waited)
 
 
 def _waited(rulebook: Rulebook) -> Iterator[str]:

@@ -19,13 +19,22 @@ from schemas.touches import TagChange
 from streams.core.event_time import event_time_ms
 from streams.core.language.compile import chooser, predicate
 from streams.core.rulebook import Rulebook, tag_version
-from streams.core.rules.rule import Effects
+from streams.core.rules.evaluation import Context, Effects
 from streams.core.rules.ruleset import ANY, RuleSet
 from streams.core.rules.triggers import Trigger
 from streams.core.state.cells import Cell
 from streams.core.state.user import LATE_MS, State, pack, unpack
 from streams.core.tags.catalogue import make_take
-from streams.core.tags.live import Arm, LiveExpr, LiveTag, Plan, by_time, in_order, set_groups
+from streams.core.tags.live import (
+    EventFold,
+    LiveExpr,
+    LiveTag,
+    TagInput,
+    by_time,
+    in_order,
+    readers,
+    set_groups,
+)
 from streams.core.tags.replace import replaced
 
 T = TypeVar("T")
@@ -53,32 +62,34 @@ class Engine:
             tag.id: LiveExpr(tag) if isinstance(tag, ExprTag) else LiveTag(tag)
             for tag in rulebook.tags
         }
-        for one in self._tags.values():
-            if waited is not None and isinstance(one, LiveTag):
-                one.limit(waited.get(one.id))
-        self._exprs = in_order(one for one in self._tags.values() if isinstance(one, LiveExpr))
+        for live in self._tags.values():
+            if waited is not None and isinstance(live, LiveTag):
+                live.limit(waited.get(live.id))
+        self._exprs = in_order(live for live in self._tags.values() if isinstance(live, LiveExpr))
         for expr in self._exprs:
             expr.bind(self._tags)
         self._timed = [
-            one for one in self._tags.values() if isinstance(one, LiveTag) and not one.lasting
+            live for live in self._tags.values() if isinstance(live, LiveTag) and not live.lasting
         ]
         self._rules = RuleSet(rulebook, self._read_tag, settle_ms)
-        arms = [
-            (name, arm)
+        inputs = [
+            (name, source)
             for tag in rulebook.tags
             if not isinstance(tag, ExprTag)
-            for name, arm in self._arms(tag)
+            for name, source in self._inputs(tag)
         ]
-        set_groups(self._tags.values(), [(name, arm.tag) for name, arm in arms])
-        by_event = _index(arms)
-        self._plans = {name: Plan(some, self._moved(some)) for name, some in by_event.items()}
-        self._any_plan = self._plans[ANY]
-        self._hears = {
-            name: chooser([(one.where, one) for one in ones])
-            for name, ones in _index(self._rules.triggers).items()
+        set_groups(self._tags.values(), [(name, source.tag) for name, source in inputs])
+        self._folds = {
+            name: EventFold(sources, self._moved(sources))
+            for name, sources in _index(inputs).items()
         }
-        self._hears_any = self._hears[ANY]
-        self._hears_tags = self._rules.hears_tags()
+        self._any_fold = self._folds[ANY]
+        self._triggers = {
+            name: chooser([(trigger.where, trigger) for trigger in triggers])
+            for name, triggers in _index(self._rules.triggers).items()
+        }
+        self._any_triggers = self._triggers[ANY]
+        self._waits_for_tags = self._rules.wait_for_tags()
 
     def load(self, packed: bytes | None) -> State:
         """Return the state of packed bytes, a new one of ``None``."""
@@ -93,7 +104,7 @@ class Engine:
 
         ``now_ms`` is the lane's time: later than the arrival if others overtook the event.
         """
-        effects = Effects(now_ms)
+        effects = Effects()
         at_ms = event_time_ms(event)
         late = at_ms < state.latest_ms - LATE_MS or "late" in event.marks
         state.latest_ms = clock_ms = max(state.latest_ms, at_ms)
@@ -102,13 +113,17 @@ class Engine:
         if event.identities:
             state.identities.update(event.identities)
         name = event.event
-        plan = self._plans.get(name, self._any_plan)
-        plan.fold(state, event, at_ms, clock_ms, max(clock_ms, now_ms), effects.tag_changes)
-        triggers: list[Trigger] = self._hears.get(name, self._hears_any)(event)
-        if self._hears_tags and effects.tag_changes:
-            triggers = self._rules.moved_by(state, event, triggers, effects)
-        for trigger in triggers:
-            trigger(state, event, at_ms, effects, late=late)
+        fold = self._folds.get(name, self._any_fold)
+        fold.fold(state, event, at_ms, clock_ms, max(clock_ms, now_ms), effects.tag_changes)
+        triggers: list[Trigger] = self._triggers.get(name, self._any_triggers)(event)
+        changes = effects.tag_changes if self._waits_for_tags else None
+        if triggers or changes:
+            claims = set[str]()
+            context = Context(state, event, at_ms, now_ms, effects, late=late, claims=claims)
+            if changes:
+                triggers = self._rules.with_moved_tags(context, triggers, changes)
+            for trigger in triggers:
+                trigger(context)
         return effects
 
     def on_timers(self, state: State, user: str, now_ms: int) -> Effects:
@@ -117,21 +132,21 @@ class Engine:
         state.latest_ms = max(state.latest_ms, now_ms)
         if state.expiry_ms and state.expiry_ms <= now_ms:
             self._expire(state, state.latest_ms, effects)
-        if self._hears_tags and effects.tag_changes:
-            self._rules.changed(state, user, effects.tag_changes, now_ms, effects)
+        if self._waits_for_tags and effects.tag_changes:
+            self._rules.on_changes(state, user, effects.tag_changes, now_ms, effects)
         self._rules.fire(state, user, now_ms, effects)
         return effects
 
     def on_changes(
         self, state: State, user: str, changes: Sequence[TagChange], now_ms: int
     ) -> Effects:
-        """Let the rules hear of tags that were changed from outside, not by an event."""
+        """Give the rules changes of tags that came from outside, not by an event."""
         effects = Effects()
-        self._rules.changed(state, user, changes, now_ms, effects)
+        self._rules.on_changes(state, user, changes, now_ms, effects)
         return effects
 
     def replace(self, state: State, event: Event, tag: str, cell: Cell | None) -> Effects:
-        """Put a rebuilt cell in the place of a tag's own; made tags follow, rules do not hear."""
+        """Put a rebuilt cell in the place of a tag's own; exprs follow, rules do not see it."""
         effects = Effects()
         state.latest_ms = max(state.latest_ms, event_time_ms(event))
         if state.expiry_ms and state.expiry_ms <= state.latest_ms:
@@ -144,7 +159,7 @@ class Engine:
     def definition(self, tag: str) -> str:
         """Return the hash of a tag's definition, empty for one that the rulebook does not have."""
         if not self._definitions:
-            self._definitions = {one.id: tag_version(one) for one in self.rulebook.tags}
+            self._definitions = {other.id: tag_version(other) for other in self.rulebook.tags}
         return self._definitions.get(tag, "")
 
     def cell(self, state: State, tag: str) -> Cell | None:
@@ -192,7 +207,8 @@ class Engine:
         self, state: State, now_ms: int, changes: Sequence[TagChange]
     ) -> Iterator[TagChange]:
         """Make the exprs anew that read what time has moved."""
-        moved, time_ms = {one.tag for one in changes}, max(one.time_ms for one in changes)
+        moved = {change.tag for change in changes}
+        time_ms = max(change.time_ms for change in changes)
         for expr in self._exprs:
             if not expr.reads.isdisjoint(moved):
                 before, after = expr.move(state, now_ms)
@@ -200,24 +216,18 @@ class Engine:
                     moved.add(expr.id)
                     yield by_time(expr, before, after, time_ms)
 
-    def _moved(self, arms: tuple[Arm, ...]) -> tuple[LiveExpr, ...]:
-        """Return the exprs that these arms may move, each after those that it reads."""
-        moved = {arm.tag.id for arm in arms}
-        found: list[LiveExpr] = []
-        for expr in self._exprs:
-            if not expr.reads.isdisjoint(moved):
-                moved.add(expr.id)
-                found.append(expr)
-        return tuple(found)
+    def _moved(self, inputs: tuple[TagInput, ...]) -> tuple[LiveExpr, ...]:
+        """Return the exprs that these inputs may move, each after those that it reads."""
+        return tuple(readers(self._exprs, {source.tag.id for source in inputs}))
 
-    def _arms(self, tag: EventTag) -> Iterable[tuple[str, Arm]]:
+    def _inputs(self, tag: EventTag) -> Iterable[tuple[str, TagInput]]:
         live = self._tags[tag.id]
         if not isinstance(live, LiveTag):
             return
-        arm = Arm(live, predicate(tag.where.node), make_take(tag, live.kind))
-        yield from ((name, arm) for name in dict.fromkeys(tag.event))
+        on = TagInput(live, predicate(tag.where.node), make_take(tag, live.kind))
+        yield from ((name, on) for name in dict.fromkeys(tag.event))
         if isinstance(tag, FlagTag) and tag.until is not None:
-            off = Arm(live, predicate(tag.until.where.node), _false)
+            off = TagInput(live, predicate(tag.until.where.node), _false)
             yield from ((name, off) for name in dict.fromkeys(tag.until.event))
 
 
@@ -227,11 +237,11 @@ def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:
     "*" runs for every name but those that are no behaviour.
     """
     index: dict[str, list[T]] = {name: [] for name in (ANY, *SILENT, *(name for name, _ in pairs))}
-    for name, one in pairs:
+    for name, item in pairs:
         for each in index.keys() - SILENT if name == ANY else (name,):
-            if one not in index[each]:
-                index[each].append(one)
-    return {name: tuple(ones) for name, ones in index.items()}
+            if item not in index[each]:
+                index[each].append(item)
+    return {name: tuple(items) for name, items in index.items()}
 
 
 def _false(event: Event) -> object:  # noqa: ARG001 - a getter that needs no event

@@ -5,13 +5,13 @@ from streams.core.rulebook import Rulebook
 from streams.core.state.user import State
 
 
-class Given(Engine):
-    """The engine, with tags that a test sets by hand: ``given``, by id."""
+class FixedTags(Engine):
+    """The engine, with tags that a test sets by hand: ``values``, by id."""
 
     def __init__(self, rulebook: Rulebook) -> None:
         super().__init__(rulebook)
-        self.given: dict[str, object] = {}
+        self.values: dict[str, object] = {}
 
     def read_tag(self, state: State, tag: str, at_ms: int) -> object:
-        """Return the value of a tag at a time, the given one if there is one."""
-        return self.given[tag] if tag in self.given else super().read_tag(state, tag, at_ms)
+        """Return the value of a tag at a time, the fixed one if there is one."""
+        return self.values[tag] if tag in self.values else super().read_tag(state, tag, at_ms)

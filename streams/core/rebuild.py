@@ -20,7 +20,7 @@ from schemas.tags import BACKFILLED, ExprTag, Tag
 from streams.core.engine import Engine
 from streams.core.ids import make_id
 from streams.core.rulebook import Rulebook, tag_version
-from streams.core.rules.rule import Effects
+from streams.core.rules.evaluation import Effects
 from streams.core.state.cells import Cell
 from streams.core.state.user import State
 

@@ -14,7 +14,7 @@ from schemas.tags import BACKFILLED
 from schemas.touches import Decision
 from streams.core.engine import Engine
 from streams.core.rebuild import is_rebuilt, restore
-from streams.core.rules.rule import Effects
+from streams.core.rules.evaluation import Effects
 from streams.core.state.user import State
 
 

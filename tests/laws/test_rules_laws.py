@@ -12,8 +12,8 @@ from schemas.policies import QuietHours
 from schemas.touches import Decision, encode
 from streams.core.engine import Engine
 from streams.core.ids import make_share
+from streams.core.rules.evaluation import Effects
 from streams.core.rules.quiet_hours import QuietWindow
-from streams.core.rules.rule import Effects
 from streams.core.rules.zones import local
 from streams.core.state.user import State
 from tests.engine_story import DAY_MS, HOUR_MS, MINUTE_MS, add, engine, event, minutes

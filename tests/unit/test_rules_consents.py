@@ -213,4 +213,4 @@ def test_strangers_cannot_fill_the_state() -> None:
     assert reasons(running, state, [event("marketing_refused", 200), coupon(201)]) == ["refused"]
     assert len(state.answers) == 64
     assert "X99" in state.consents
-    assert all(len(one.given) == 64 for one in state.consents.values())
+    assert all(len(consent.times) == 64 for consent in state.consents.values())

@@ -3,7 +3,7 @@ import pytest
 from schemas.events import Event
 from streams.core.engine import Engine
 from streams.core.ids import make_share
-from streams.core.rules.rule import Effects
+from streams.core.rules.evaluation import Effects
 from streams.core.state.user import State
 from tests.engine_story import HOUR_MS, USER, add, engine, event, feed, minutes, told
 

@@ -2,10 +2,9 @@
 
 from zoneinfo import ZoneInfo
 
-from schemas.events import Event
 from schemas.policies import Limit
-from streams.core.rules.evaluation import Effects
-from streams.core.rules.zones import day_of, zone_of
+from streams.core.rules.evaluation import FACTS_FIRST, Context
+from streams.core.rules.zones import day_of, zone_or
 from streams.core.state.user import DAY_MS, State
 
 
@@ -22,7 +21,7 @@ class Cap:
         times = state.caps.get(self.name)
         if not times:
             return False
-        zone = zone_of(state.zone) or self._zone if state.zone else self._zone
+        zone = zone_or(state.zone, self._zone)
         return any(self._used(times, limit, at_ms, zone) >= limit.max for limit in self._limits)
 
     def reserve(self, state: State, at_ms: int, touch_id: str) -> None:
@@ -33,19 +32,22 @@ class Cap:
         gone_ms = times[-1] - self._longest_ms - DAY_MS
         while times[0] <= gone_ms:
             del times[0]
-        held = state.reserved
-        for stale in [
-            one for one, (cap, time_ms) in held.items() if cap == self.name and time_ms <= gone_ms
-        ]:
-            del held[stale]
-        held[touch_id] = (self.name, at_ms)
+        reserved = state.reserved
+        stale = [
+            other
+            for other, (cap, time_ms) in reserved.items()
+            if cap == self.name and time_ms <= gone_ms
+        ]
+        for other in stale:
+            del reserved[other]
+        reserved[touch_id] = (self.name, at_ms)
 
     def _used(self, times: list[int], limit: Limit, at_ms: int, zone: ZoneInfo) -> int:
         if limit.per == "local_day":
             today = day_of(zone, at_ms)
-            return sum(day_of(zone, one) == today for one in times)
+            return sum(day_of(zone, time_ms) == today for time_ms in times)
         # Later ones count too: an event that comes late must not make room for itself.
-        return sum(one > at_ms - limit.per for one in times)
+        return sum(time_ms > at_ms - limit.per for time_ms in times)
 
 
 def refund(state: State, touch_id: str) -> bool:
@@ -63,13 +65,11 @@ class OnRefund:
     """Gives back the place that a touch took in its cap, when it is said to have failed."""
 
     where = None
-    priority = 20_000
+    priority = FACTS_FIRST
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event; ``properties.touch_id`` names the touch."""
-        del at_ms, effects, late
-        touch_id = event.properties.get("touch_id") or event.properties.get("touchId")
+        properties = context.event.properties
+        touch_id = properties.get("touch_id") or properties.get("touchId")
         if isinstance(touch_id, str):
-            refund(state, touch_id)
+            refund(context.state, touch_id)

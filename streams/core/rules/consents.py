@@ -10,9 +10,8 @@ from bisect import insort
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from schemas.events import Event
 from schemas.tags import TOUCH_FAILED
-from streams.core.rules.evaluation import Effects
+from streams.core.rules.evaluation import FACTS_FIRST, Context
 from streams.core.state.recent_times import MAX_KEYS
 from streams.core.state.user import DAY_MS, Consent, State
 
@@ -38,15 +37,15 @@ _USED_UP: Final = "43101"
 
 def consents(state: State, template_id: str) -> int:
     """Return how many subscription messages of a template may be sent."""
-    held = state.consents.get(template_id)
-    return len(held.given) if held is not None else 0
+    consent = state.consents.get(template_id)
+    return len(consent.times) if consent is not None else 0
 
 
 def spend(state: State, template_id: str) -> None:
     """Count a subscription message that goes out."""
-    held = state.consents.get(template_id)
-    if held is not None and held.given:
-        del held.given[0]
+    consent = state.consents.get(template_id)
+    if consent is not None and consent.times:
+        del consent.times[0]
 
 
 def refused(state: State, what: str) -> bool:
@@ -71,16 +70,14 @@ class OnAnswer:
     """Keeps a yes or no; about ``what``, or else the event's ``properties.channel`` or all."""
 
     where = None
-    priority = 20_000
+    priority = FACTS_FIRST
 
     def __init__(self, what: str, *, yes: bool) -> None:
         self._what, self._yes = what, yes
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event."""
-        del effects, late
+        state, event, at_ms = context.state, context.event, context.at_ms
         what = self._what or event.properties.get("channel") or ALL_CHANNELS
         if not isinstance(what, str):
             return
@@ -95,16 +92,14 @@ class OnSubscription:
     """Takes the answers of a prompt, a change in the settings, or WeChat's report of a send."""
 
     where = None
-    priority = 20_000
+    priority = FACTS_FIRST
 
     def __init__(self, *, gives: bool) -> None:
         self._gives = gives
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event; entries that are none are passed over."""
-        del effects, late
+        state, event, at_ms = context.state, context.event, context.at_ms
         templates = event.properties.get("templates")
         for entry in templates if isinstance(templates, list) else ():
             template_id = entry.get("template_id") if isinstance(entry, dict) else None
@@ -120,25 +115,22 @@ class OnFailed:
     """Gives a consent back when no channel took its touch; takes all if WeChat says so."""
 
     where = None
-    priority = 20_000
+    priority = FACTS_FIRST
 
     def __init__(self, templates: Mapping[str, Mapping[str, str]]) -> None:
         self._templates = templates
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event; ``properties`` name ``channel``, ``template`` and the ``code``."""
-        del effects, late
-        told = event.properties
-        ids = self._templates.get(str(told.get("template")), {})
-        template_id = ids.get(str(told.get("channel")))
+        state, at_ms, properties = context.state, context.at_ms, context.event.properties
+        ids = self._templates.get(str(properties.get("template")), {})
+        template_id = ids.get(str(properties.get("channel")))
         if template_id is None:
             return
-        held = state.consents.get(template_id)
-        if str(told.get("code")) == _USED_UP:
+        consent = state.consents.get(template_id)
+        if str(properties.get("code")) == _USED_UP:
             _refuse(state, template_id, at_ms)
-        elif held is None or at_ms > held.refused_ms + DAY_MS:
+        elif consent is None or at_ms > consent.refused_ms + DAY_MS:
             # A delivery is over within a day: what went out before a refusal is not given back.
             _give(state, template_id, at_ms)
 
@@ -146,8 +138,8 @@ class OnFailed:
 def _forget_oldest(state: State) -> None:
     """Make room for an answer; those about all channels and following stay."""
     answers = state.answers
-    channels = [one for one in answers if one not in (ALL_CHANNELS, FOLLOWING)]
-    del answers[min(channels, key=lambda one: (answers[one][0], one))]
+    channels = [what for what in answers if what not in (ALL_CHANNELS, FOLLOWING)]
+    del answers[min(channels, key=lambda what: (answers[what][0], what))]
 
 
 def _is_no(entry: dict[str, Any]) -> bool:
@@ -155,28 +147,28 @@ def _is_no(entry: dict[str, Any]) -> bool:
     return entry.get("answer") in _NO or code == _USED_UP or "refuse" in status
 
 
-def _held(state: State, template_id: str) -> Consent:
-    held = state.consents.get(template_id)
-    if held is None:
+def _consent_to(state: State, template_id: str) -> Consent:
+    consent = state.consents.get(template_id)
+    if consent is None:
         if len(state.consents) >= MAX_KEYS:
-            del state.consents[min(state.consents, key=lambda one: _newest(state, one))]
-        held = state.consents[template_id] = Consent()
-    return held
+            del state.consents[min(state.consents, key=lambda other: _newest(state, other))]
+        consent = state.consents[template_id] = Consent()
+    return consent
 
 
 def _newest(state: State, template_id: str) -> tuple[int, str]:
-    held = state.consents[template_id]
-    return max(held.refused_ms, *held.given[-1:], 0), template_id
+    consent = state.consents[template_id]
+    return max(consent.refused_ms, *consent.times[-1:], 0), template_id
 
 
 def _give(state: State, template_id: str, at_ms: int) -> None:
-    held = _held(state, template_id)
-    if at_ms > held.refused_ms:
-        insort(held.given, at_ms)
-        del held.given[:-MAX_KEYS]
+    consent = _consent_to(state, template_id)
+    if at_ms > consent.refused_ms:
+        insort(consent.times, at_ms)
+        del consent.times[:-MAX_KEYS]
 
 
 def _refuse(state: State, template_id: str, at_ms: int) -> None:
-    held = _held(state, template_id)
-    held.refused_ms = max(at_ms, held.refused_ms)
-    held.given = [one for one in held.given if one > held.refused_ms]
+    consent = _consent_to(state, template_id)
+    consent.refused_ms = max(at_ms, consent.refused_ms)
+    consent.times = [time_ms for time_ms in consent.times if time_ms > consent.refused_ms]

@@ -1,32 +1,30 @@
-"""What the parts of a rule share: the effects of a step, and one evaluation as it goes."""
+"""What the parts of a rule share: a step's context, its effects, one evaluation as it goes."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from schemas.events import Event
 from schemas.touches import Decision, TagChange, Touch
-from streams.core.state.user import State
+from streams.core.state.user import LATE_MS, State
 
+# What keeps facts of the user (windows, consents, refunds, zones) comes before all rules, then
+# goals: a rule that the same event fires already sees them.
+FACTS_FIRST: Final = 20_000
+GOALS_NEXT: Final = 10_000
 # A timer that could run only this much after its time acts by the clock on the wall.
 LAG_MS: Final = 10 * 60_000
 
 
 class Effects:
-    """What a step of the engine says, in order.
-
-    ``claims`` are the exclusive groups of which a rule was heard at this event or due.
-    ``now_ms`` is the time of the lane at the event, where its caller told it.
-    """
+    """What a step of the engine says, in order."""
 
     # Plain, since the core makes one for each event: a dataclass fills it by Python's own code.
-    __slots__ = ("claims", "decisions", "now_ms", "tag_changes", "touches")
+    __slots__ = ("decisions", "tag_changes", "touches")
 
-    def __init__(self, now_ms: int = 0) -> None:
+    def __init__(self) -> None:
         self.tag_changes: list[TagChange] = []
         self.decisions: list[Decision] = []
         self.touches: list[Touch] = []
-        self.claims: set[str] = set()
-        self.now_ms = now_ms
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -34,33 +32,80 @@ class Effects:
             and self.tag_changes == other.tag_changes
             and self.decisions == other.decisions
             and self.touches == other.touches
-            and self.claims == other.claims
-            and self.now_ms == other.now_ms
         )
 
     __hash__ = None  # type: ignore[assignment]  # it changes
 
 
-@dataclass(slots=True)
-class Hearing:
-    """One evaluation: the event and time it is about, and what was looked at.
+class Context:
+    """One step of the engine, as triggers and timers see it: what it is about, what it says.
 
-    ``at_ms`` is the decision's time, ``clock_ms`` when a touch would really go out: an event
-    that came late is not answered in the past. ``version`` and ``trigger`` are what the ids
-    are made of; ``begun`` says that the rule was entered before.
+    ``event`` is what arrived, what a timer was set by, or what stands for time alone. ``at_ms``
+    is its time or the timer's due, ``now_ms`` the lane's time (0 where nobody gave it), ``late``
+    says that it is too late to act. ``claims`` are the exclusive groups of which a rule was
+    chosen in this step.
     """
 
-    state: State
-    event: Event
-    at_ms: int
+    __slots__ = ("at_ms", "claims", "effects", "event", "late", "now_ms", "state")
+
+    def __init__(
+        self,
+        state: State,
+        event: Event,
+        at_ms: int,
+        now_ms: int,
+        effects: Effects,
+        *,
+        late: bool,
+        claims: set[str],
+    ) -> None:
+        self.state, self.event, self.effects = state, event, effects
+        self.at_ms, self.now_ms, self.late = at_ms, now_ms, late
+        self.claims = claims
+
+    def about(self, event: Event) -> "Context":
+        """Return the same step and time about another event."""
+        return Context(
+            self.state,
+            event,
+            self.at_ms,
+            self.now_ms,
+            self.effects,
+            late=self.late,
+            claims=self.claims,
+        )
+
+    def of_timer(self, event: Event, due_ms: int) -> "Context":
+        """Return the context of what was due at a time: the same step, about another event."""
+        late = self.now_ms - due_ms > LATE_MS
+        return Context(
+            self.state,
+            event,
+            due_ms,
+            self.now_ms,
+            self.effects,
+            late=late,
+            claims=self.claims,
+        )
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """One evaluation of a rule: what was asked, and what was seen.
+
+    ``clock_ms`` is when a touch would really go out: an event that came late is not answered
+    in the past. ``version`` and ``trigger`` are what the ids are made of; ``begun`` says that
+    the rule was entered before, ``decided`` how many decisions were made of it.
+    """
+
+    context: Context
     clock_ms: int
     trigger: str
     version: str
-    late: bool
     begun: bool = False
     variant: str = ""
     key: str = ""
-    told: int = 0
+    decided: int = 0
     tags: dict[str, Any] = field(default_factory=dict)
     trace: list[dict[str, Any]] = field(default_factory=list)
 
@@ -70,13 +115,20 @@ class Hearing:
 
 
 def timely(due_ms: int, fire_at_ms: int, now_ms: int) -> int:
-    """Return when what was due acts: then, or now if an outage held it up."""
+    """Return when what was due acts: then, or now if an outage delayed it."""
     return due_ms if now_ms - fire_at_ms <= LAG_MS else now_ms
 
 
 def no_event(user: str, name: str, at_ms: int) -> Event:
     """Return what stands for the event where time alone fired a rule."""
     return Event(
-        message_id="", type="track", event=name, user=user, source="server", door="native",
-        account="", timestamp_ms=at_ms, received_at_ms=at_ms,
-    )  # fmt: skip
+        message_id="",
+        type="track",
+        event=name,
+        user=user,
+        source="server",
+        door="native",
+        account="",
+        timestamp_ms=at_ms,
+        received_at_ms=at_ms,
+    )

@@ -1,8 +1,8 @@
-"""Goals (转化): what a rule is for, watched in who was touched and in who was held out alike.
+"""Goals (转化): what a rule is for, watched in who was touched and in the holdout alike.
 
-A watch opens when a user comes to the holdout's draw and passes it, or is held out by it;
+A watch opens when a user comes to the holdout's draw and passes it, or is put in the holdout by it;
 it outlives the run and ends at ``within`` after the decision. One event converts a rule
-once: the watch that was opened last before it is told, all that were open before it end.
+once: the watch that was opened last before it counts, all that were open before it end.
 A goal that arrives before the event that opens its watch is not seen: in both groups alike.
 """
 
@@ -13,7 +13,7 @@ from schemas.rules import Goal, Rule
 from schemas.touches import Decision
 from streams.core.ids import make_id
 from streams.core.language.compile import NUMBERS, Getter, Predicate
-from streams.core.rules.evaluation import Effects, Hearing
+from streams.core.rules.evaluation import GOALS_NEXT, Context, Evaluation
 from streams.core.state.user import LATE_MS, State, Watch
 
 # Of one rule; a user who enters more often within the time keeps the newest.
@@ -23,7 +23,7 @@ MAX_WATCHES: Final = 8
 class Goals:
     """The goal of one rule, in any user's state; a trigger of the goal's events."""
 
-    priority = 10_000
+    priority = GOALS_NEXT
     # Asked here: most users have no goal open, and that is seen sooner.
     where = None
 
@@ -33,32 +33,39 @@ class Goals:
         self._id, self._version, self._within_ms = rule.id, version, goal.within_ms
         self._where, self._value = where, value
 
-    def open(self, hearing: Hearing, *, held_out: bool) -> None:
-        """Watch from now on, for who was held out as for who was not."""
-        state, at_ms = hearing.state, hearing.at_ms
-        kept = [one for one in state.goals if one.end_ms + LATE_MS >= state.latest_ms]
-        own = [one for one in kept if one.rule == self._id]
+    def open(self, evaluation: Evaluation, *, in_holdout: bool) -> None:
+        """Watch from now on, for who is in the holdout as for who is not."""
+        state, at_ms = evaluation.context.state, evaluation.context.at_ms
+        watches = [watch for watch in state.goals if watch.end_ms + LATE_MS >= state.latest_ms]
+        own = [watch for watch in watches if watch.rule == self._id]
         if len(own) >= MAX_WATCHES:
-            kept.remove(own[0])
-        end_ms = at_ms + self._within_ms
-        kept.append(Watch(
-            self._id, self._version, hearing.trigger, at_ms, end_ms, hearing.variant, held_out
-        ))  # fmt: skip
-        state.goals = kept
+            watches.remove(own[0])
+        watch = Watch(
+            rule=self._id,
+            version=self._version,
+            trigger=evaluation.trigger,
+            start_ms=at_ms,
+            end_ms=at_ms + self._within_ms,
+            variant=evaluation.variant,
+            in_holdout=in_holdout,
+        )
+        state.goals = [*watches, watch]
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event: if it is the goal, say whose."""
-        del late
+        state, event, at_ms = context.state, context.event, context.at_ms
         if not state.goals or (self._where is not None and not self._where(event)):
             return
-        before = [one for one in state.goals if one.rule == self._id and one.start_ms <= at_ms]
-        open_ = [one for one in before if at_ms <= one.end_ms and one.trigger != event.message_id]
-        if not open_:
+        begun = [
+            watch for watch in state.goals if watch.rule == self._id and watch.start_ms <= at_ms
+        ]
+        going_on = [
+            watch for watch in begun if at_ms <= watch.end_ms and watch.trigger != event.message_id
+        ]
+        if not going_on:
             return
-        state.goals = [one for one in state.goals if one not in before]
-        effects.decisions.append(self._converted(open_[-1], event, at_ms))
+        state.goals = [watch for watch in state.goals if watch not in begun]
+        context.effects.decisions.append(self._converted(going_on[-1], event, at_ms))
 
     def _converted(self, watch: Watch, event: Event, at_ms: int) -> Decision:
         value = self._value(event) if self._value is not None else None
@@ -70,7 +77,7 @@ class Goals:
             rule_version=watch.version,
             user=event.user,
             outcome="converted",
-            reason="holdout" if watch.held_out else "treated",
+            reason="holdout" if watch.in_holdout else "treated",
             time_ms=at_ms,
             trigger_kind="goal",
             trigger=event.message_id,

@@ -2,7 +2,7 @@
 
 A run goes on with the steps of the rulebook of that time, from the step of its id: if that
 is gone, or is another kind of step now, the run ends. An exit ends it at once. A send that
-is held back does not end it, unless its audience no longer holds at the end of quiet hours.
+is barred does not end it, unless its audience no longer holds at the end of quiet hours.
 """
 
 from collections.abc import Mapping
@@ -10,36 +10,38 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from schemas.conditions import Node
-from schemas.events import Event
 from schemas.policies import Policies
 from schemas.rules import Send, Wait
-from schemas.touches import Touch
+from schemas.touches import Outcome, Touch
 from streams.core.ids import make_id
 from streams.core.rules.caps import Cap
 from streams.core.rules.consents import ALL_CHANNELS, refused
-from streams.core.rules.evaluation import Effects, Hearing, timely
+from streams.core.rules.evaluation import Context, Evaluation, timely
 from streams.core.rules.goals import credit
 from streams.core.rules.quiet_hours import QuietWindow
 from streams.core.rules.reachability import agreed, is_open, use
 from streams.core.rules.rule import LiveRule
 from streams.core.rules.steps import Fork, compiled
 from streams.core.rules.stored_event import limited, to_cause, to_event
-from streams.core.rules.zones import after_days, next_instant, zone_of
-from streams.core.state.user import DAY_MS, LATE_MS, Run, State
+from streams.core.rules.zones import after_days, next_instant, zone_of, zone_or
+from streams.core.state.user import DAY_MS, Run
 
 _ROOT_STEP: Final = "0"
 _NO_IDS: Final[dict[str, str]] = {}
 
 
 class Flow:
-    """The steps of one rule at work on states; ``keeps`` are the parts of an event read later."""
+    """One rule's way from a trigger that fired through its steps, on any user's state.
+
+    ``keeps`` are the parts of an event that are read after a wait.
+    """
 
     def __init__(
         self, rule: LiveRule, policies: Policies, keeps: frozenset[str], settle_ms: int
     ) -> None:
         self.rule, self._keeps, self._settle_ms = rule, keeps, settle_ms
         self._program, self._first = compiled(rule.rule.steps)
-        self._tz, self._templates = ZoneInfo(policies.tz), policies.templates
+        self._zone, self._templates = ZoneInfo(policies.tz), policies.templates
         guard = rule.rule.guard
         self._cap = Cap(guard.cap, policies.caps[guard.cap], policies.tz) if guard.cap else None
         self._quiet = guard.quiet
@@ -48,164 +50,198 @@ class Flow:
             if guard.quiet
             else None
         )
-        rule.start = self.start
 
-    def start(self, hearing: Hearing, effects: Effects) -> bool:
-        """Take a user through the first steps; say whether that entered the rule."""
-        return self._go(hearing, effects, self._first)
+    def decide(self, context: Context, trigger: str, clock_ms: int = 0) -> None:
+        """Decide on a trigger that fired; take who is let in through the first steps.
 
-    def wake(self, state: State, run: Run, user: str, now_ms: int, effects: Effects) -> None:
+        ``trigger`` tells it from all others; ``clock_ms`` is when a touch would go out, without
+        it when the event arrived.
+        """
+        clock_ms = max(context.at_ms, clock_ms or context.event.received_at_ms)
+        evaluation = self.rule.evaluation(context, trigger, clock_ms)
+        verdict = self.rule.admit(evaluation)
+        if verdict is None:
+            entered = self._go(evaluation, self._first)
+        else:
+            self.rule.record(evaluation, *verdict)
+            entered = verdict[0] == "holdout"
+        if entered:
+            self.rule.enter(evaluation)
+
+    def give_up(self, context: Context, trigger: str, outcome: Outcome, reason: str) -> None:
+        """Decide without an evaluation: what the trigger began ended before its time."""
+        evaluation = Evaluation(context, context.at_ms, trigger, self.rule.version)
+        self.rule.record(evaluation, outcome, reason)
+
+    def wake(self, context: Context, run: Run) -> None:
         """Go on with a run whose time has come; it is in the state no more."""
-        hearing = self._hearing(state, run, user, run.due_ms)
-        hearing.clock_ms = timely(run.due_ms, run.fire_at_ms, now_ms)
-        hearing.late = now_ms - run.due_ms > LATE_MS
+        evaluation = self._resumed(context, run)
+        evaluation.clock_ms = timely(run.due_ms, run.fire_at_ms, context.now_ms)
+        record = self.rule.record
         status = self.rule.rule.status
         placed = self._program.get(run.step)
         if status in ("draft", "paused"):
-            self.rule.tell(hearing, effects, "exited", status, step=run.step)
-        elif placed is None or not isinstance(placed.what, Send if run.held else Wait):
-            self.rule.tell(hearing, effects, "exited", "step_gone", step=run.step)
-        elif not run.held:
-            self._go(hearing, effects, placed.after)
-        elif self._quiet and self._quiet.recheck and not self.rule.audience_holds(hearing):
-            self.rule.tell(hearing, effects, "suppressed", "audience", step=run.step)
+            record(evaluation, "exited", status, step=run.step)
+        elif placed is None or not isinstance(placed.what, Send if run.on_hold else Wait):
+            record(evaluation, "exited", "step_gone", step=run.step)
+        elif not run.on_hold:
+            self._go(evaluation, placed.after)
+        elif self._quiet and self._quiet.recheck and not self.rule.audience_holds(evaluation):
+            record(evaluation, "suppressed", "audience", step=run.step)
         else:
-            self._go(hearing, effects, run.step)
+            self._go(evaluation, run.step)
 
-    def leave(self, state: State, run: Run, event: Event, at_ms: int, effects: Effects) -> None:
-        """Say that an exit ended a run."""
-        hearing = self._hearing(state, run, event.user, at_ms)
-        self.rule.tell(hearing, effects, "exited", "exit", step="exit")
+    def leave(self, context: Context, run: Run) -> None:
+        """Say that an exit ended a run at the context's time."""
+        self.rule.record(self._resumed(context, run), "exited", "exit", step="exit")
 
-    def _hearing(self, state: State, run: Run, user: str, at_ms: int) -> Hearing:
-        event = to_event(run.cause, user)
-        return Hearing(
-            state, event, at_ms, at_ms, run.trigger, run.version, late=False, begun=True,
-            variant=run.variant, key=run.key,
-        )  # fmt: skip
+    def _resumed(self, context: Context, run: Run) -> Evaluation:
+        return Evaluation(
+            context,
+            context.at_ms,
+            run.trigger,
+            run.version,
+            begun=True,
+            variant=run.variant,
+            key=run.key,
+        )
 
-    def _go(self, hearing: Hearing, effects: Effects, step: str | None) -> bool:
+    def _go(self, evaluation: Evaluation, step: str | None) -> bool:
         """Take steps until one waits or none is left; say whether a touch went or may go."""
-        took = False
+        entered = False
         while step is not None:
             placed = self._program[step]
             if isinstance(placed.what, Send):
-                what_came = self._send(hearing, effects, placed.what, step)
-                if what_came == "held":
+                outcome = self._send(evaluation, placed.what, step)
+                if outcome == "held":
                     return True
-                took = took or what_came == "sent"
+                entered = entered or outcome == "sent"
             elif isinstance(placed.what, Wait):
-                self._park(hearing, step, self._until(hearing, placed.what))
-                if not hearing.begun and not hearing.told:
-                    self.rule.tell(hearing, effects, "held", "wait", step=step)
+                self._park(evaluation, step, self._until(evaluation, placed.what))
+                if not evaluation.begun and not evaluation.decided:
+                    self.rule.record(evaluation, "held", "wait", step=step)
                 return True
             else:
-                step = self._side(hearing, placed.what, placed.after)
+                step = self._side(evaluation, placed.what, placed.after)
                 continue
             step = placed.after
-        if not hearing.told:
-            self.rule.tell(hearing, effects, "exited", "end", step="end")
-        return took
+        if not evaluation.decided:
+            self.rule.record(evaluation, "exited", "end", step="end")
+        return entered
 
-    def _side(self, hearing: Hearing, fork: Fork, after: str | None) -> str | None:
-        side = fork.then if self.rule.holds(fork.condition, hearing) else fork.otherwise
+    def _side(self, evaluation: Evaluation, fork: Fork, after: str | None) -> str | None:
+        side = fork.then if self.rule.holds(fork.condition, evaluation) else fork.otherwise
         return side or after
 
-    def _send(self, hearing: Hearing, effects: Effects, send: Send, step: str) -> str:
-        state, clock_ms, tell = hearing.state, hearing.clock_ms, self.rule.tell
-        if hearing.late:
-            tell(hearing, effects, "suppressed", "late", step=step)
+    def _send(self, evaluation: Evaluation, send: Send, step: str) -> Outcome:
+        context, clock_ms, record = evaluation.context, evaluation.clock_ms, self.rule.record
+        state = context.state
+        if context.late:
+            record(evaluation, "suppressed", "late", step=step)
             return "suppressed"
         ids = self._templates.get(send.template, _NO_IDS)
-        via, closed = self._reach(hearing, send.via, ids)
+        via, closed = self._reach(evaluation, send.via, ids)
         if closed:
-            tell(hearing, effects, "suppressed", closed, step=step)
+            record(evaluation, "suppressed", closed, step=step)
             return "suppressed"
-        if self._window is not None and (kept := self._keep_quiet(hearing, effects, step)):
+        if self._window is not None and (kept := self._keep_quiet(evaluation, step)):
             return kept
         if self._cap is not None:
             full = self._cap.full(state, clock_ms)
-            hearing.note(f"cap {self._cap.name}", 1, ok=not full)
+            evaluation.note(f"cap {self._cap.name}", 1, ok=not full)
             if full:
-                tell(hearing, effects, "suppressed", f"cap:{self._cap.name}", step=step)
+                record(evaluation, "suppressed", f"cap:{self._cap.name}", step=step)
                 return "suppressed"
         if self.rule.rule.status == "shadow":
-            tell(hearing, effects, "suppressed", "shadow", step=step)
+            record(evaluation, "suppressed", "shadow", step=step)
             return "sent"
-        touch = self._touch(hearing, send, via, ids, step)
+        touch = self._touch(evaluation, send, via, ids, step)
         use(state, via[0], ids)
         if self._cap is not None:
             self._cap.reserve(state, clock_ms, touch.touch_id)
-        credit(state, self.rule.id, hearing.trigger, touch.touch_id)
-        tell(hearing, effects, "sent", "passed", step=step).touch_id = touch.touch_id
-        effects.touches.append(touch)
+        credit(state, self.rule.id, evaluation.trigger, touch.touch_id)
+        record(evaluation, "sent", "passed", step=step).touch_id = touch.touch_id
+        context.effects.touches.append(touch)
         return "sent"
 
     def _reach(
-        self, hearing: Hearing, via: list[str], ids: Mapping[str, str]
+        self, evaluation: Evaluation, via: list[str], ids: Mapping[str, str]
     ) -> tuple[list[str], str]:
         """Return the channels that may be used now; with none, the reason of the last to close."""
-        state, clock_ms = hearing.state, hearing.clock_ms
-        found = via
+        state, clock_ms = evaluation.context.state, evaluation.clock_ms
+        allowed = via
         if state.answers and self.rule.rule.purpose == "marketing":
             never = refused(state, ALL_CHANNELS)
-            found = [one for one in via if not (never or refused(state, one))]
-            if found != via:
-                hearing.note("marketing not refused", ", ".join(found), ok=bool(found))
-            if not found:
-                return found, "refused"
-        opened = [one for one in found if is_open(state, one, clock_ms)]
-        if opened != found:
-            hearing.note("channels open", ", ".join(opened), ok=bool(opened))
+            allowed = [channel for channel in via if not (never or refused(state, channel))]
+            if allowed != via:
+                evaluation.note("marketing not refused", ", ".join(allowed), ok=bool(allowed))
+            if not allowed:
+                return allowed, "refused"
+        opened = [channel for channel in allowed if is_open(state, channel, clock_ms)]
+        if opened != allowed:
+            evaluation.note("channels open", ", ".join(opened), ok=bool(opened))
         if not opened:
             return opened, "channel:closed"
-        agreeing = [one for one in opened if agreed(state, one, ids)]
-        if agreeing != opened:
-            hearing.note("consent given", ", ".join(agreeing), ok=bool(agreeing))
-        return agreeing, "" if agreeing else "consent"
+        consenting = [channel for channel in opened if agreed(state, channel, ids)]
+        if consenting != opened:
+            evaluation.note("consent given", ", ".join(consenting), ok=bool(consenting))
+        return consenting, "" if consenting else "consent"
 
-    def _keep_quiet(self, hearing: Hearing, effects: Effects, step: str) -> str:
-        """Do what quiet hours want of a send; nothing if it may go out."""
-        window, quiet = self._window, self._quiet
+    def _keep_quiet(self, evaluation: Evaluation, step: str) -> Outcome | None:
+        """Do what quiet hours want of a send; ``None`` if it may go out."""
+        window, quiet, clock_ms = self._window, self._quiet, evaluation.clock_ms
         if window is None or quiet is None:
-            return ""
-        zone = zone_of(hearing.state.zone) if hearing.state.zone else None
-        end_ms = window.end_ms(hearing.clock_ms, zone)
-        hearing.note(f"quiet {window.name}", end_ms, ok=end_ms is None or quiet.hit == "send")
-        if end_ms is None or quiet.hit == "send":
-            return ""
-        too_long = quiet.max_hold_ms is not None and end_ms - hearing.clock_ms > quiet.max_hold_ms
+            return None
+        zone = evaluation.context.state.zone
+        end_ms = window.end_ms(clock_ms, zone_of(zone) if zone else None)
+        ok = end_ms is None or quiet.hit == "send"
+        evaluation.note(f"quiet {window.name}", end_ms, ok=ok)
+        if end_ms is None or ok:
+            return None
+        too_long = quiet.max_hold_ms is not None and end_ms - clock_ms > quiet.max_hold_ms
         if quiet.hit == "drop" or too_long:
             reason = f"quiet:{window.name}" if quiet.hit == "drop" else "max_hold"
-            self.rule.tell(hearing, effects, "suppressed", reason, step=step)
+            self.rule.record(evaluation, "suppressed", reason, step=step)
             return "suppressed"
-        self._park(hearing, step, end_ms, held=True)
-        self.rule.tell(hearing, effects, "held", f"quiet:{window.name}", step=step)
+        self._park(evaluation, step, end_ms, on_hold=True)
+        self.rule.record(evaluation, "held", f"quiet:{window.name}", step=step)
         return "held"
 
-    def _until(self, hearing: Hearing, wait: Wait) -> int:
-        wait_ms = wait.for_ms or 0
+    def _until(self, evaluation: Evaluation, wait: Wait) -> int:
+        wait_ms, clock_ms = wait.for_ms or 0, evaluation.clock_ms
         if wait.until_min is None:
-            return hearing.clock_ms + wait_ms
-        zone = (zone_of(hearing.state.zone) if hearing.state.zone else None) or self._tz
+            return clock_ms + wait_ms
+        zone = zone_or(evaluation.context.state.zone, self._zone)
         # Whole days before a time of day are days of the calendar, though clocks may change.
         days, rest_ms = divmod(wait_ms, DAY_MS)
-        due_ms = hearing.clock_ms + wait_ms if rest_ms else after_days(zone, hearing.clock_ms, days)
+        due_ms = clock_ms + wait_ms if rest_ms else after_days(zone, clock_ms, days)
         return next_instant(zone, due_ms, wait.until_min)
 
-    def _park(self, hearing: Hearing, step: str, due_ms: int, *, held: bool = False) -> None:
-        cause = to_cause(hearing.event, self._keeps)
-        hearing.state.runs.append(Run(
-            self.rule.id, hearing.version, hearing.trigger, step, due_ms,
-            due_ms + self._settle_ms, cause, hearing.variant, held, hearing.key,
-        ))  # fmt: skip
+    def _park(
+        self, evaluation: Evaluation, step: str, due_ms: int, *, on_hold: bool = False
+    ) -> None:
+        context = evaluation.context
+        run = Run(
+            rule=self.rule.id,
+            version=evaluation.version,
+            trigger=evaluation.trigger,
+            step=step,
+            due_ms=due_ms,
+            fire_at_ms=due_ms + self._settle_ms,
+            cause=to_cause(context.event, self._keeps),
+            variant=evaluation.variant,
+            on_hold=on_hold,
+            key=evaluation.key,
+        )
+        context.state.runs.append(run)
 
     def _touch(
-        self, hearing: Hearing, send: Send, via: list[str], ids: Mapping[str, str], step: str
+        self, evaluation: Evaluation, send: Send, via: list[str], ids: Mapping[str, str], step: str
     ) -> Touch:
         """Return the touch of a step; the first step's has the id of the run alone."""
-        event = hearing.event
-        root = make_id("touch", self.rule.id, hearing.version, event.user, hearing.trigger)
+        context = evaluation.context
+        event, version = context.event, evaluation.version
+        root = make_id("touch", self.rule.id, version, event.user, evaluation.trigger)
         return Touch(
             touch_id=root if step == _ROOT_STEP else f"{root}-{step}",
             rule=self.rule.id,
@@ -213,11 +249,11 @@ class Flow:
             user=event.user,
             via=via,
             template=send.template,
-            time_ms=hearing.at_ms,
-            variant=hearing.variant,
-            identities={**hearing.state.identities, **event.identities},
+            time_ms=context.at_ms,
+            variant=evaluation.variant,
+            identities={**context.state.identities, **event.identities},
             properties=limited(event.properties),
-            template_ids={one: ids[one] for one in via if one in ids},
+            template_ids={channel: ids[channel] for channel in via if channel in ids},
         )
 
 
@@ -228,22 +264,21 @@ class OnExit:
         self._flow, self.where = flow, where
         self.priority = flow.rule.priority
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event."""
-        del late
+        state, event, at_ms = context.state, context.event, context.at_ms
         rule = self._flow.rule.id
-        held = state.rule(rule)
-        held.exits = [max(at_ms, *held.exits)] if held.exits else [at_ms]
-        left = [
+        memory = state.rule(rule)
+        memory.exits = [max(at_ms, *memory.exits)] if memory.exits else [at_ms]
+        ended = [
             run
             for run in state.runs
             if run.rule == rule
             and run.cause.time_ms <= at_ms
             and run.cause.message_id != event.message_id
         ]
-        if left:
-            state.runs = [run for run in state.runs if run not in left]
-            for run in left:
-                self._flow.leave(state, run, event, at_ms, effects)
+        if ended:
+            state.runs = [run for run in state.runs if run not in ended]
+            for run in ended:
+                cause = to_event(run.cause, event.user)
+                self._flow.leave(context.about(cause), run)

@@ -39,9 +39,9 @@ def why_not(rule: Rule, events: Sequence[Event], tags: dict[str, object], now_ms
     if rule.status in ("draft", "paused"):
         silence.why.append(f"the rule is {rule.status}: it is not run")
     if trigger.event is not None:
-        found = _part(silence, "event", trigger.event, trigger.where, events)
-        if found:
-            silence.why.append(f"{len(found)} events match its trigger {_last(found)}")
+        matching = _part(silence, "event", trigger.event, trigger.where, events)
+        if matching:
+            silence.why.append(f"{len(matching)} events match its trigger {_last(matching)}")
     elif trigger.count is not None:
         _count(silence, trigger.count, events)
     elif trigger.sequence is not None:
@@ -91,41 +91,42 @@ def _part(
 
 def _tag(silence: Silence, move: TagMove, tags: dict[str, object]) -> None:
     way, value = ("leave", move.leaves) if move.enters is None else ("enter", move.enters)
-    held = tags.get(move.id.partition(".")[0])
-    silence.why.append(f"the tag {move.id} did not {way} {value!r}: it is {held!r} now")
+    now = tags.get(move.id.partition(".")[0])
+    silence.why.append(f"the tag {move.id} did not {way} {value!r}: it is {now!r} now")
 
 
 def _count(silence: Silence, count: Count, events: Sequence[Event]) -> None:
-    found = _part(silence, "count", count.event, count.where, events)
-    if not found:
+    counted = _part(silence, "count", count.event, count.where, events)
+    if not counted:
         return
     key = _key([count.by] if count.by else [])
     best, best_key = 0, ""
-    for name, times in _times_by(key, found).items():
+    for name, times in _times_by(key, counted).items():
         for i, end_ms in enumerate(times):
-            n = sum(end_ms - count.within_ms <= one for one in times[: i + 1])
+            n = sum(end_ms - count.within_ms <= time_ms for time_ms in times[: i + 1])
             if n > best:
                 best, best_key = n, name
     of = f" of {count.by} {best_key!r}" if count.by else ""
     silence.why.append(
         f"count {min(best, count.n)} of {count.n} within {_spell(count.within_ms)}{of}"
-        f" ({len(found)} such events in all)"
+        f" ({len(counted)} such events in all)"
     )
 
 
 def _sequence(silence: Silence, sequence: Steps, events: Sequence[Event]) -> None:
     key, reached = _key(sequence.join), 0
-    found: list[list[Event]] = []
+    by_step: list[list[Event]] = []
     for i, step in enumerate(sequence.steps):
-        found.append(_part(silence, f"step {i + 1}", step.event, step.where, events))
-        if not found[-1]:
+        by_step.append(_part(silence, f"step {i + 1}", step.event, step.where, events))
+        if not by_step[-1]:
             break
-    for first in found[0]:
+    for first in by_step[0]:
         start_ms = at_ms = event_time_ms(first)
         here = 1
-        for some in found[1:]:
-            times = [event_time_ms(one) for one in some if key(one) == key(first)]
-            later = [one for one in times if at_ms < one <= start_ms + sequence.within_ms]
+        for candidates in by_step[1:]:
+            times = [event_time_ms(event) for event in candidates if key(event) == key(first)]
+            end_ms = start_ms + sequence.within_ms
+            later = [time_ms for time_ms in times if at_ms < time_ms <= end_ms]
             if not later:
                 break
             at_ms, here = min(later), here + 1
@@ -147,37 +148,39 @@ def _absence(silence: Silence, absence: Absence, events: Sequence[Event], now_ms
     for start in starts[-_WAITS_TOLD:]:
         start_ms = event_time_ms(start)
         due_ms = start_ms + absence.within_ms
-        told = f"the wait from {start.event} at {_moment(start_ms)}"
+        sentence = f"the wait from {start.event} at {_moment(start_ms)}"
         mine = key(start)
         ended = [
-            (event_time_ms(one), one.event)
-            for one in nones
-            if key(one) == mine and start_ms <= event_time_ms(one) <= due_ms and one is not start
+            (event_time_ms(event), event.event)
+            for event in nones
+            if key(event) == mine
+            and start_ms <= event_time_ms(event) <= due_ms
+            and event is not start
         ]
         again = [
-            event_time_ms(one)
-            for one in starts
-            if key(one) == mine and start_ms < event_time_ms(one) <= due_ms
+            event_time_ms(event)
+            for event in starts
+            if key(event) == mine and start_ms < event_time_ms(event) <= due_ms
         ]
         if mine is None:
-            told += f" did not begin: it lacks {' or '.join(absence.none.join)}"
+            sentence += f" did not begin: it lacks {' or '.join(absence.none.join)}"
         elif ended:
             at_ms, name = min(ended)
-            told += f" was ended by {name} at {_moment(at_ms)}"
+            sentence += f" was ended by {name} at {_moment(at_ms)}"
         elif again and absence.again == "restart":
-            told += f" began anew at {_moment(again[0])}"
+            sentence += f" began anew at {_moment(again[0])}"
         elif due_ms > now_ms:
-            told += f" goes on until {_moment(due_ms)}"
+            sentence += f" goes on until {_moment(due_ms)}"
         else:
-            told += f" came to its end at {_moment(due_ms)}"
-        silence.why.append(told)
+            sentence += f" came to its end at {_moment(due_ms)}"
+        silence.why.append(sentence)
 
 
 def _inactive(silence: Silence, inactive: Inactive, events: Sequence[Event], now_ms: int) -> None:
-    found = _part(silence, "inactive", inactive.event, inactive.where, events)
-    if not found:
+    active = _part(silence, "inactive", inactive.event, inactive.where, events)
+    if not active:
         return
-    last_ms = max(event_time_ms(one) for one in found)
+    last_ms = max(event_time_ms(event) for event in active)
     due_ms = last_ms + inactive.for_ms
     verb = "would be" if due_ms > now_ms else "was"
     silence.why.append(
@@ -187,12 +190,12 @@ def _inactive(silence: Silence, inactive: Inactive, events: Sequence[Event], now
 
 
 def _times_by(key: Key, events: Iterable[Event]) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
+    by_key: dict[str, list[int]] = {}
     for event in events:
         name = key(event)
         if name is not None:
-            found.setdefault(name, []).append(event_time_ms(event))
-    return {name: sorted(times) for name, times in found.items()}
+            by_key.setdefault(name, []).append(event_time_ms(event))
+    return {name: sorted(times) for name, times in by_key.items()}
 
 
 def _key(paths: Sequence[str]) -> Key:
@@ -205,7 +208,7 @@ def _no_tag(tag: str) -> object:  # noqa: ARG001 - a trigger's condition reads n
 
 
 def _last(events: Sequence[Event]) -> str:
-    return f"the last at {_moment(max(event_time_ms(one) for one in events))}"
+    return f"the last at {_moment(max(event_time_ms(event) for event in events))}"
 
 
 def _moment(time_ms: int) -> str:

@@ -8,9 +8,8 @@ as it does of the consents to a subscription message. Who unfollowed is out of r
 from collections.abc import Iterable, Iterator, Mapping
 
 from schemas.channels import CHANNELS, ChannelFacts, Opening, needs_consent
-from schemas.events import Event
 from streams.core.rules.consents import FOLLOWING, consents, refused, spend
-from streams.core.rules.evaluation import Effects
+from streams.core.rules.evaluation import FACTS_FIRST, Context
 from streams.core.state.user import State
 
 _FREE = ChannelFacts()
@@ -23,8 +22,8 @@ def is_open(state: State, channel: str, at_ms: int) -> bool:
         return False
     if not facts.opens:
         return True
-    until_ms, left = state.windows.get(channel, (0, 0))
-    return left > 0 and at_ms <= until_ms
+    until_ms, messages = state.windows.get(channel, (0, 0))
+    return messages > 0 and at_ms <= until_ms
 
 
 def agreed(state: State, channel: str, ids: Mapping[str, str]) -> bool:
@@ -52,20 +51,17 @@ class OnOpening:
     """Opens a channel when the user acts."""
 
     where = None
-    priority = 20_000
+    priority = FACTS_FIRST
 
     def __init__(self, channel: str, opening: Opening) -> None:
         self._channel, self._opening = channel, opening
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event: a brief window does not end a longer one that still has room."""
-        del effects, late
-        opening = self._opening
-        if opening.source is not None and event.source != opening.source:
+        opening, windows = self._opening, context.state.windows
+        if opening.source is not None and context.event.source != opening.source:
             return
-        until_ms, left = state.windows.get(self._channel, (0, 0))
-        ends_ms = at_ms + opening.for_ms
-        if ends_ms >= until_ms or left <= 0:
-            state.windows[self._channel] = (ends_ms, opening.messages)
+        until_ms, messages = windows.get(self._channel, (0, 0))
+        ends_ms = context.at_ms + opening.for_ms
+        if ends_ms >= until_ms or messages <= 0:
+            windows[self._channel] = (ends_ms, opening.messages)

@@ -1,7 +1,7 @@
-"""All rules of a rulebook at work: what each hears of, and what time brings them.
+"""All rules of a rulebook at work: what events bring them, and what time does.
 
-Triggers stand in the order in which they are asked: what keeps the user's zone and what
-tells goals first, then rules by priority, then by their place in the rulebook. What is due
+Triggers stand in the order in which they are asked: first what keeps facts of the user, then
+goals, then rules by priority, then by their place in the rulebook. What is due
 at one time is decided in the same order; exclusive groups are free again at each due.
 """
 
@@ -9,15 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from schemas.conditions import parse_ref
-from schemas.events import Event
 from schemas.rules import Rule
 from schemas.tags import BACKFILLED, TOUCH_FAILED
 from schemas.touches import Decision, TagChange
-from schemas.triggers import Date, TagMove
+from schemas.triggers import Date
 from streams.core.ids import make_id
 from streams.core.language.compile import (
     Getter,
-    TagPredicate,
     audience,
     getter,
     predicate,
@@ -27,15 +25,24 @@ from streams.core.rulebook import Rulebook
 from streams.core.rules.absence import OnPart, Waits
 from streams.core.rules.caps import OnRefund
 from streams.core.rules.consents import consent_triggers
-from streams.core.rules.evaluation import Effects, no_event, timely
+from streams.core.rules.evaluation import Context, Effects, no_event, timely
 from streams.core.rules.goals import Goals
 from streams.core.rules.journeys import Flow, OnExit
 from streams.core.rules.reachability import openings
 from streams.core.rules.rule import LiveRule, TagReader
-from streams.core.rules.scheduled import Alarm, OnDate, OnInactive, OnZone
+from streams.core.rules.scheduled import OnDate, OnInactive, OnZone, Scheduled
 from streams.core.rules.steps import conditions, walk
-from streams.core.rules.triggers import Hearer, Moved, OnCount, OnEvent, OnSequence, OnTag, Trigger
-from streams.core.state.user import LATE_MS, Run, State, Timer
+from streams.core.rules.stored_event import to_event
+from streams.core.rules.triggers import (
+    OnCount,
+    OnEvent,
+    OnSequence,
+    OnTag,
+    TagMoved,
+    TagTrigger,
+    Trigger,
+)
+from streams.core.state.user import Run, State, Timer
 
 ANY: Final = "*"
 Named = tuple[str, Trigger]
@@ -48,8 +55,8 @@ class RuleSet:
         self._book, self._read, self._settle_ms = rulebook, read, settle_ms
         self._waits: dict[str, Waits] = {}
         self._flows: dict[str, Flow] = {}
-        self._alarms: dict[str, Alarm] = {}
-        self._moves: dict[str, list[Hearer]] = {}
+        self._scheduled: dict[str, Scheduled] = {}
+        self._of_tag: dict[str, list[TagTrigger]] = {}
         self._first: list[Named] = []
         ranked = sorted(rulebook.rules, key=lambda rule: -rule.priority)
         triggers = [named for rule in ranked for named in self._of(rule)]
@@ -62,76 +69,76 @@ class RuleSet:
             self._first.append((TOUCH_FAILED, OnRefund()))
         self.triggers: list[Named] = [*self._first, *triggers]
 
-    def moved_by(
-        self,
-        state: State,
-        event: Event,
-        triggers: list[Trigger],
-        effects: Effects,
+    def with_moved_tags(
+        self, context: Context, triggers: list[Trigger], changes: Sequence[TagChange]
     ) -> list[Trigger]:
         """Return the event's triggers with the rules of the tags it moved; fire those of time."""
         moved: list[Trigger] = []
-        in_time: list[TagChange] = []
-        for change in effects.tag_changes:
-            heard = self._moves.get(change.tag)
-            if heard is None:
+        by_time: list[TagChange] = []
+        event = context.event
+        for change in changes:
+            waiting = self._of_tag.get(change.tag)
+            if waiting is None:
                 continue
             if not change.message_id:
-                in_time.append(change)
+                by_time.append(change)
             elif event.event != BACKFILLED:
-                moved += [Moved(one, change) for one in heard if one.hears(change)]
-        if in_time:
-            self.changed(state, event.user, in_time, event.received_at_ms, effects)
-            effects.claims.clear()
+                moved += [
+                    TagMoved(trigger, change) for trigger in waiting if trigger.matches(change)
+                ]
+        if by_time:
+            now_ms = event.received_at_ms
+            self.on_changes(context.state, event.user, by_time, now_ms, context.effects)
         return sorted([*triggers, *moved], key=_order) if moved else triggers
 
-    def hears_tags(self) -> bool:
+    def wait_for_tags(self) -> bool:
         """Say whether a rule waits for tags to move."""
-        return bool(self._moves)
+        return bool(self._of_tag)
 
-    def changed(
+    def on_changes(
         self, state: State, user: str, changes: Sequence[TagChange], now_ms: int, effects: Effects
     ) -> None:
         """Take changes of tags that no event brought, in the order of their times."""
-        found = [
-            (change, one)
+        matching = [
+            (change, trigger)
             for change in changes
-            for one in self._moves.get(change.tag, ())
-            if one.hears(change)
+            for trigger in self._of_tag.get(change.tag, ())
+            if trigger.matches(change)
         ]
+        matching.sort(key=lambda pair: (pair[0].time_ms, -pair[1].priority))
+        step = _step(state, user, now_ms, effects)
         at_ms = -1
-        for change, one in sorted(found, key=lambda pair: (pair[0].time_ms, _rank(pair[1]))):
+        for change, trigger in matching:
             if change.time_ms != at_ms:
-                effects.claims.clear()
+                step.claims.clear()
                 at_ms = change.time_ms
-            one.moved(
-                state, change, no_event(user, "tag", at_ms), effects,
-                late=now_ms - at_ms > LATE_MS, clock_ms=timely(at_ms, at_ms, now_ms),
-            )  # fmt: skip
+            context = step.of_timer(no_event(user, "tag", at_ms), at_ms)
+            trigger.on_change(context, change, timely(at_ms, at_ms, now_ms))
 
     def fire(self, state: State, user: str, now_ms: int, effects: Effects) -> None:
-        """Decide on all that is due: waits, runs and alarms, in the order of their due."""
+        """Decide on all that is due: waits, runs and dates, in the order of their due."""
+        step = _step(state, user, now_ms, effects)
         at_ms = -1
         while (due := self._due(state, now_ms)) is not None:
             due_ms, what = due
             if due_ms != at_ms:
-                effects.claims.clear()
+                step.claims.clear()
                 at_ms = due_ms
             if isinstance(what, Timer):
-                state.timers = [one for one in state.timers if one is not what]
+                state.timers = [timer for timer in state.timers if timer is not what]
                 # A rule that the rulebook no longer has takes its waits along.
                 if waits := self._waits.get(what.rule):
-                    waits.fire(state, what, user, now_ms, effects)
+                    waits.fire(step.of_timer(to_event(what.cause, user), due_ms), what)
             elif isinstance(what, Run):
-                state.runs = [one for one in state.runs if one is not what]
+                state.runs = [run for run in state.runs if run is not what]
                 if flow := self._flows.get(what.rule):
-                    flow.wake(state, what, user, now_ms, effects)
+                    flow.wake(step.of_timer(to_event(what.cause, user), due_ms), what)
                 else:
                     effects.decisions.append(_gone(what, user))
             else:
-                del state.alarms[what]
-                if alarm := self._alarms.get(what):
-                    alarm.fire(state, due_ms, user, now_ms, effects)
+                del state.scheduled[what]
+                if scheduled := self._scheduled.get(what):
+                    scheduled.fire(step.of_timer(no_event(user, scheduled.name, due_ms), due_ms))
 
     def next_ms(self, state: State) -> int | None:
         """Return when the next of what waits is to be fired, if anything does."""
@@ -143,31 +150,28 @@ class RuleSet:
         for run in state.runs:
             if first_ms is None or run.fire_at_ms < first_ms:
                 first_ms = run.fire_at_ms
-        for due_ms in state.alarms.values():
+        for due_ms in state.scheduled.values():
             if first_ms is None or due_ms + self._settle_ms < first_ms:
                 first_ms = due_ms + self._settle_ms
         return first_ms
 
     def _due(self, state: State, now_ms: int) -> tuple[int, Timer | Run | str] | None:
         """Return the first of what is ready: by due, then as rules are ranked."""
-        ready: list[tuple[tuple[int, int, int, str, str], Timer | Run | str]] = [
-            ((one.due_ms, self._priority(one.rule), one.start_ms, one.rule, one.key), one)
-            for one in state.timers
-            if one.fire_at_ms <= now_ms
-        ]
-        ready += [
-            ((one.due_ms, self._priority(one.rule), one.cause.time_ms, one.rule, one.trigger), one)
-            for one in state.runs
-            if one.fire_at_ms <= now_ms
-        ]
-        ready += [
-            ((due_ms, self._priority(rule), 0, rule, ""), rule)
-            for rule, due_ms in state.alarms.items()
-            if due_ms + self._settle_ms <= now_ms
-        ]
+        ready: list[tuple[tuple[int, int, int, str, str], Timer | Run | str]] = []
+        for timer in state.timers:
+            if timer.fire_at_ms <= now_ms:
+                rank = self._priority(timer.rule)
+                ready.append(((timer.due_ms, rank, timer.start_ms, timer.rule, timer.key), timer))
+        for run in state.runs:
+            if run.fire_at_ms <= now_ms:
+                rank = self._priority(run.rule)
+                ready.append(((run.due_ms, rank, run.cause.time_ms, run.rule, run.trigger), run))
+        for rule, due_ms in state.scheduled.items():
+            if due_ms + self._settle_ms <= now_ms:
+                ready.append(((due_ms, self._priority(rule), 0, rule, ""), rule))
         if not ready:
             return None
-        order, what = min(ready, key=lambda one: one[0])
+        order, what = min(ready, key=lambda candidate: candidate[0])
         return order[0], what
 
     def _priority(self, rule: str) -> int:
@@ -176,25 +180,24 @@ class RuleSet:
 
     def _of(self, rule: Rule) -> Iterator[Named]:
         """Yield what a rule does with events; draft and paused ones end what they began."""
-        live = self._live(rule)
+        flow = self._flows[rule.id] = self._flow(rule)
         trigger = rule.trigger
         if trigger.absence is not None:
             join = getters(trigger.absence.none.join)
-            self._waits[rule.id] = Waits(
-                live, trigger.absence, join, self._keeps(rule), self._settle_ms
-            )
+            keeps = _kept_parts(rule)
+            self._waits[rule.id] = Waits(flow, trigger.absence, join, keeps, self._settle_ms)
         elif trigger.inactive is not None:
             where = trigger.inactive.where.node
-            self._alarms[rule.id] = OnInactive(live, trigger.inactive, where, self._settle_ms)
+            self._scheduled[rule.id] = OnInactive(flow, trigger.inactive, where, self._settle_ms)
         elif trigger.date is not None:
-            self._alarms[rule.id] = self._date(live, trigger.date)
+            self._scheduled[rule.id] = self._date(flow, trigger.date)
         if rule.status in ("draft", "paused"):
-            self._alarms.pop(rule.id, None)
+            self._scheduled.pop(rule.id, None)
             return
-        yield from self._heard(rule, live)
+        yield from self._triggers_of(rule, flow)
         yield from self._exits(rule)
 
-    def _live(self, rule: Rule) -> LiveRule:
+    def _flow(self, rule: Rule) -> Flow:
         version, policies = self._book.versions[rule.id], self._book.policies
         goal = rule.goal
         goals = None
@@ -204,60 +207,53 @@ class RuleSet:
             if rule.status not in ("draft", "shadow"):
                 self._first += _named(goal.event, goals)
         by = getters([rule.reentry.by])[0] if rule.reentry and rule.reentry.by else None
-        live = LiveRule(
-            rule, version, audience(rule.audience.node), policies, self._read, goals=goals, by=by
-        )
-        self._flows[rule.id] = Flow(live, policies, self._keeps(rule), self._settle_ms)
-        return live
+        asked = audience(rule.audience.node)
+        live = LiveRule(rule, version, asked, policies, self._read, goals=goals, by=by)
+        return Flow(live, policies, _kept_parts(rule), self._settle_ms)
 
-    def _keeps(self, rule: Rule) -> frozenset[str]:
-        """Return the parts of an event that a rule reads after it has waited."""
-        asked = [rule.audience, *conditions(rule)]
-        return frozenset(ref.root for condition in asked for ref in condition.refs())
-
-    def _date(self, live: LiveRule, spec: Date) -> OnDate:
+    def _date(self, flow: Flow, spec: Date) -> OnDate:
         path = spec.birthday or ""
         of_event = getters([path])[0] if path and not path.startswith("tag.") else None
-        return OnDate(live, spec, of_event, self._book.policies.tz, self._settle_ms)
+        return OnDate(flow, spec, of_event, self._book.policies.tz, self._settle_ms)
 
-    def _heard(self, rule: Rule, live: LiveRule) -> Iterator[Named]:
+    def _triggers_of(self, rule: Rule, flow: Flow) -> Iterator[Named]:
         trigger = rule.trigger
         if trigger.event is not None:
-            yield from _named(trigger.event, OnEvent(live, trigger.where.node))
+            yield from _named(trigger.event, OnEvent(flow, trigger.where.node))
         elif (count := trigger.count) is not None:
             by = getters([count.by] if count.by else [])
-            on_count = OnCount(live, count.where.node, by, count.n, count.within_ms)
+            on_count = OnCount(flow, count.where.node, by, count.n, count.within_ms)
             yield from _named(count.event, on_count)
         elif (sequence := trigger.sequence) is not None:
             steps = [(step.event, predicate(step.where.node)) for step in sequence.steps]
-            one = OnSequence(live, steps, getters(sequence.join), sequence.within_ms)
-            yield from _named([name for step in sequence.steps for name in step.event], one)
+            on_sequence = OnSequence(flow, steps, getters(sequence.join), sequence.within_ms)
+            names = [name for step in sequence.steps for name in step.event]
+            yield from _named(names, on_sequence)
         elif (absence := trigger.absence) is not None:
             waits = self._waits[rule.id]
             parts = [(waits.after, absence.after), (waits.none, absence.none)]
             parts += [(waits.exit, match) for match in rule.exit]
             for take, match in parts:
-                part = OnPart(take, match.where.node, live.priority)
+                part = OnPart(take, match.where.node, flow.rule.priority)
                 yield from _named(match.event, part)
         else:
-            yield from self._timed(rule, live)
+            yield from self._timed(rule, flow)
 
-    def _timed(self, rule: Rule, live: LiveRule) -> Iterator[Named]:
-        """Yield what sets the alarms of a rule; note which tags it waits for."""
-        alarm = self._alarms.get(rule.id)
-        if isinstance(alarm, OnInactive) and rule.trigger.inactive is not None:
-            yield from _named(rule.trigger.inactive.event, alarm)
-        elif isinstance(alarm, OnDate) and rule.trigger.date is not None:
+    def _timed(self, rule: Rule, flow: Flow) -> Iterator[Named]:
+        """Yield what sets the dues of a rule; note which tags it waits for."""
+        scheduled = self._scheduled.get(rule.id)
+        if isinstance(scheduled, OnInactive) and rule.trigger.inactive is not None:
+            yield from _named(rule.trigger.inactive.event, scheduled)
+        elif isinstance(scheduled, OnDate) and rule.trigger.date is not None:
             root, *path = (rule.trigger.date.birthday or "").split(".")
             if root == "tag":
-                self._moves.setdefault(path[0], []).append(alarm)
+                self._of_tag.setdefault(path[0], []).append(scheduled)
             else:
-                yield ANY, alarm
+                yield ANY, scheduled
         elif (move := rule.trigger.tag) is not None:
             enters = move.leaves is None
-            is_it = tag_condition(move)
-            on_tag = OnTag(live, is_it, enters=enters)
-            self._moves.setdefault(move.id.split(".")[0], []).append(on_tag)
+            on_tag = OnTag(flow, tag_predicate(move.condition.node), enters=enters)
+            self._of_tag.setdefault(move.id.split(".")[0], []).append(on_tag)
 
     def _exits(self, rule: Rule) -> Iterator[Named]:
         for match in rule.exit:
@@ -266,7 +262,7 @@ class RuleSet:
     def _watch_zone(self) -> None:
         """Keep the zone of users if a rule goes by it."""
         policies = self._book.policies
-        dates = [one for one in self._alarms.values() if isinstance(one, OnDate)]
+        dates = [rule for rule in self._scheduled.values() if isinstance(rule, OnDate)]
         steps = [step for rule in self._book.rules for _, step in walk(rule.steps)]
         limits = [limit for cap in policies.caps.values() for limit in cap]
         asked = (
@@ -285,9 +281,16 @@ def getters(paths: Iterable[str]) -> list[Getter]:
     return [getter(parse_ref(path, (), tags=False)) for path in paths]
 
 
-def tag_condition(move: TagMove) -> TagPredicate:
-    """Return the function that tells whether a tag has the value that is waited for."""
-    return tag_predicate(move.condition.node)
+def _kept_parts(rule: Rule) -> frozenset[str]:
+    """Return the parts of an event that a rule reads after it has waited."""
+    asked = [rule.audience, *conditions(rule)]
+    return frozenset(ref.root for condition in asked for ref in condition.refs())
+
+
+def _step(state: State, user: str, now_ms: int, effects: Effects) -> Context:
+    """Return the context of a step that no event begins."""
+    event = no_event(user, "", now_ms)
+    return Context(state, event, now_ms, now_ms, effects, late=False, claims=set())
 
 
 def _named(names: Iterable[str], trigger: Trigger) -> list[Named]:
@@ -296,10 +299,6 @@ def _named(names: Iterable[str], trigger: Trigger) -> list[Named]:
 
 def _order(trigger: Trigger) -> int:
     return -trigger.priority
-
-
-def _rank(one: Hearer) -> int:
-    return -one.priority
 
 
 def _gone(run: Run, user: str) -> Decision:

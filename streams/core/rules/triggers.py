@@ -4,21 +4,20 @@ from bisect import insort
 from typing import Final, Protocol
 
 from schemas.conditions import Node
-from schemas.events import Event
 from schemas.touches import TagChange
 from streams.core.language.compile import Getter, Predicate, TagPredicate
 from streams.core.language.join_keys import key_of
-from streams.core.rules.evaluation import Effects
-from streams.core.rules.rule import LiveRule
+from streams.core.rules.evaluation import Context
+from streams.core.rules.journeys import Flow
 from streams.core.state.recent_times import MAX_TIMES, times_of
-from streams.core.state.user import LATE_MS, State
+from streams.core.state.user import LATE_MS
 
 # A step of a sequence stands in the lowest bits of its time: 16 steps at most.
 _STEPS: Final = 16
 
 
 class Trigger(Protocol):
-    """What a rule does with an event of a name it waits for; ``at_ms`` is the event's time.
+    """What a rule does with an event of a name it waits for.
 
     It is called for events for which ``where`` holds, those of the highest priority first.
     """
@@ -31,23 +30,19 @@ class Trigger(Protocol):
     def where(self) -> Node | None:
         """Return what the event must satisfy, ``None`` for nothing."""
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event: change the state, add to the effects."""
 
 
 class OnEvent:
     """Fires at each event that passes ``where``."""
 
-    def __init__(self, rule: LiveRule, where: Node | None) -> None:
-        self._rule, self.where, self.priority = rule, where, rule.priority
+    def __init__(self, flow: Flow, where: Node | None) -> None:
+        self._flow, self.where, self.priority = flow, where, flow.rule.priority
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event; decide."""
-        self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
+        self._flow.decide(context, context.event.message_id)
 
 
 class OnCount:
@@ -58,27 +53,26 @@ class OnCount:
     """
 
     def __init__(
-        self, rule: LiveRule, where: Node | None, by: list[Getter], n: int, within_ms: int
+        self, flow: Flow, where: Node | None, by: list[Getter], n: int, within_ms: int
     ) -> None:
-        self._rule, self.where, self._by = rule, where, by
+        self._flow, self.where, self._by = flow, where, by
         self._n, self._within_ms = n, within_ms
-        self.priority = rule.priority
+        self.priority = flow.rule.priority
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event; decide if it is the n-th."""
+        state, event = context.state, context.event
         key = key_of(self._by, event)
         if key is None:
             return
-        held = state.rule(self._rule.id).counts
-        times = times_of(held, key, state.latest_ms - self._within_ms)
-        insort(times, at_ms)
+        counts = state.rule(self._flow.rule.id).counts
+        times = times_of(counts, key, state.latest_ms - self._within_ms)
+        insort(times, context.at_ms)
         while times[0] < times[-1] - self._within_ms:
             del times[0]
         if len(times) >= self._n:
-            del held[key]
-            self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
+            del counts[key]
+            self._flow.decide(context, event.message_id)
 
 
 class OnSequence:
@@ -92,18 +86,17 @@ class OnSequence:
 
     def __init__(
         self,
-        rule: LiveRule,
+        flow: Flow,
         steps: list[tuple[list[str], Predicate | None]],
         join: list[Getter],
         within_ms: int,
     ) -> None:
-        self._rule, self._steps, self._join, self._within_ms = rule, steps, join, within_ms
-        self.priority = rule.priority
+        self._flow, self._steps, self._join, self._within_ms = flow, steps, join, within_ms
+        self.priority = flow.rule.priority
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take an event; decide if it is the last that was missing."""
+        state, event = context.state, context.event
         steps = [
             i
             for i, (names, where) in enumerate(self._steps)
@@ -112,30 +105,32 @@ class OnSequence:
         key = key_of(self._join, event) if steps else None
         if key is None:
             return
-        held = state.rule(self._rule.id).chains
+        chains = state.rule(self._flow.rule.id).chains
         gone = (state.latest_ms - self._within_ms - LATE_MS) * _STEPS
-        times = times_of(held, key, gone)
+        times = times_of(chains, key, gone)
         for step in steps:
-            insort(times, at_ms * _STEPS + step)
+            insort(times, context.at_ms * _STEPS + step)
         end_ms = self._complete(times)
         if end_ms is not None:
-            times[:] = [one for one in times if one // _STEPS > end_ms]
-            self._rule.decide(state, event, at_ms, event.message_id, effects, late=late)
-        times[:] = [one for one in times if one >= gone][-4 * MAX_TIMES :]
+            times[:] = [time for time in times if time // _STEPS > end_ms]
+            self._flow.decide(context, event.message_id)
+        times[:] = [time for time in times if time >= gone][-4 * MAX_TIMES :]
         if not times:
-            del held[key]
+            del chains[key]
 
     def _complete(self, times: list[int]) -> int | None:
         """Return when the earliest whole sequence among times ends, if there is one."""
         by_step: list[list[int]] = [[] for _ in self._steps]
-        for one in times:
-            if one % _STEPS < len(by_step):
-                by_step[one % _STEPS].append(one // _STEPS)
+        for time in times:
+            if time % _STEPS < len(by_step):
+                by_step[time % _STEPS].append(time // _STEPS)
         for end_ms in by_step[-1]:
             at_ms: int | None = end_ms
             for earlier in reversed(by_step[:-1]):
                 # The latest possible beginning leaves the most room.
-                at_ms = max((one for one in earlier if one < (at_ms or 0)), default=None)
+                at_ms = max(
+                    (time_ms for time_ms in earlier if time_ms < (at_ms or 0)), default=None
+                )
                 if at_ms is None:
                     break
             if at_ms is not None and end_ms - at_ms <= self._within_ms:
@@ -146,70 +141,48 @@ class OnSequence:
 class OnTag:
     """Fires when a tag comes to a value, or leaves it."""
 
-    def __init__(self, rule: LiveRule, is_it: TagPredicate, *, enters: bool) -> None:
-        self._rule, self._is_it, self._enters = rule, is_it, enters
-        self.priority = rule.priority
+    def __init__(self, flow: Flow, is_it: TagPredicate, *, enters: bool) -> None:
+        self._flow, self._is_it, self._enters = flow, is_it, enters
+        self.priority = flow.rule.priority
 
-    def hears(self, change: TagChange) -> bool:
+    def matches(self, change: TagChange) -> bool:
         """Say whether a change crosses into, or out of, what is waited for."""
         before, after = change.before, change.after
         now = self._is_it(lambda _: after)
         return now == self._enters and now != self._is_it(lambda _: before)
 
-    def moved(
-        self,
-        state: State,
-        change: TagChange,
-        event: Event,
-        effects: Effects,
-        *,
-        late: bool,
-        clock_ms: int,
-    ) -> None:
-        """Take a change that was heard; ``event`` moved the tag, or stands for the time."""
-        trigger = change.message_id or f"@{change.time_ms}"
-        self._rule.decide(
-            state, event, change.time_ms, trigger, effects, late=late, clock_ms=clock_ms
-        )
+    def on_change(self, context: Context, change: TagChange, clock_ms: int) -> None:
+        """Take a change that matches; the context's event moved the tag, or stands for time."""
+        self._flow.decide(context, change.message_id or f"@{change.time_ms}", clock_ms)
 
 
-class Hearer(Protocol):
+class TagTrigger(Protocol):
     """What a rule does with a change of a tag."""
 
     @property
     def priority(self) -> int:
         """Return the rule's priority."""
 
-    def hears(self, change: TagChange) -> bool:
+    def matches(self, change: TagChange) -> bool:
         """Say whether a change is one that is waited for."""
 
-    def moved(
-        self,
-        state: State,
-        change: TagChange,
-        event: Event,
-        effects: Effects,
-        *,
-        late: bool,
-        clock_ms: int,
-    ) -> None:
-        """Take a change that was heard; ``event`` moved the tag, or stands for the time."""
+    def on_change(self, context: Context, change: TagChange, clock_ms: int) -> None:
+        """Take a change that matches; the context's event moved the tag, or stands for time.
+
+        The context's time is the change's.
+        """
 
 
-class Moved:
-    """A tag that an event moved, to be heard of among the event's triggers."""
+class TagMoved:
+    """A change that an event made to a tag, among the event's triggers."""
 
     where = None
 
-    def __init__(self, one: Hearer, change: TagChange) -> None:
-        self._one, self._change = one, change
-        self.priority = one.priority
+    def __init__(self, trigger: TagTrigger, change: TagChange) -> None:
+        self._trigger, self._change = trigger, change
+        self.priority = trigger.priority
 
-    def __call__(
-        self, state: State, event: Event, at_ms: int, effects: Effects, *, late: bool
-    ) -> None:
+    def __call__(self, context: Context) -> None:
         """Take the event."""
-        self._one.moved(
-            state, self._change, event, effects,
-            late=late, clock_ms=max(at_ms, event.received_at_ms),
-        )  # fmt: skip
+        clock_ms = max(context.at_ms, context.event.received_at_ms)
+        self._trigger.on_change(context, self._change, clock_ms)

@@ -24,6 +24,11 @@ def zone_of(name: str) -> ZoneInfo | None:
         return None
 
 
+def zone_or(name: str, default: ZoneInfo) -> ZoneInfo:
+    """Return the zone of a name that a user's events held; the default if it is empty or none."""
+    return (zone_of(name) if name else None) or default
+
+
 @lru_cache(maxsize=8192)
 def _offset_ms(zone: ZoneInfo, quarter: int) -> int:
     """Return what a zone adds to UTC in a quarter of an hour: no clock changes amid one."""

@@ -16,15 +16,15 @@ def remember(times: list[int], time_ms: int, horizon_ms: int) -> None:
         del times[0]
 
 
-def times_of(held: dict[str, list[int]], key: str, horizon_ms: int) -> list[int]:
+def times_of(by_key: dict[str, list[int]], key: str, horizon_ms: int) -> list[int]:
     """Return the list of a key, made on first use; keys that ended before the horizon go."""
-    times = held.get(key)
+    times = by_key.get(key)
     if times is None:
         # Not at each new key: a few stale ones cost less than to look for them.
-        if held and len(held) % FEW_KEYS == 0:
-            for stale in [k for k, v in held.items() if not v or v[-1] < horizon_ms]:
-                del held[stale]
-        if len(held) >= MAX_KEYS:
-            del held[min(held, key=lambda k: (held[k][-1], k))]
-        times = held[key] = []
+        if by_key and len(by_key) % FEW_KEYS == 0:
+            for stale in [k for k, v in by_key.items() if not v or v[-1] < horizon_ms]:
+                del by_key[stale]
+        if len(by_key) >= MAX_KEYS:
+            del by_key[min(by_key, key=lambda k: (by_key[k][-1], k))]
+        times = by_key[key] = []
     return times

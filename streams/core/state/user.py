@@ -54,9 +54,10 @@ class RuleState(msgspec.Struct, array_like=True):
     afters: dict[str, list[int]] = {}
     nones: dict[str, list[int]] = {}
     exits: list[int] = []
-    # By key of a sequence: time of an event * 16 + its step. Of inactive: the latest event.
+    # By key of a sequence: time of an event * 16 + its step.
     chains: dict[str, list[int]] = {}
-    latest_ms: int = 0
+    # Of inactive: the latest event, epoch ms. Of a date: the ordinal of the day it fired last.
+    latest: int = 0
     # The birthday, "MM-DD"; when the user entered by key of the re-entry.
     note: str = ""
     entered: dict[str, int] = {}
@@ -66,7 +67,7 @@ class Run(msgspec.Struct, array_like=True):
     """A user amid a rule's steps: parked at ``step`` until ``due_ms``.
 
     ``version`` is the rule's when it began and ``trigger`` what it began with: the ids come
-    from them. ``held``: the step is a send that quiet hours hold, else a wait.
+    from them. ``on_hold``: the step is a send that quiet hours put off, else a wait.
     """
 
     rule: str
@@ -77,7 +78,7 @@ class Run(msgspec.Struct, array_like=True):
     fire_at_ms: int
     cause: Cause
     variant: str = ""
-    held: bool = False
+    on_hold: bool = False
     key: str = ""
 
 
@@ -90,14 +91,14 @@ class Watch(msgspec.Struct, array_like=True):
     start_ms: int
     end_ms: int
     variant: str = ""
-    held_out: bool = False
+    in_holdout: bool = False
     touch_id: str = ""
 
 
 class Consent(msgspec.Struct, array_like=True):
     """Consents to one subscription message: the times of those not used, the latest refusal."""
 
-    given: list[int] = []
+    times: list[int] = []
     refused_ms: int = 0
 
 
@@ -115,15 +116,15 @@ class State(msgspec.Struct, array_like=True):
     rules: dict[str, RuleState] = {}
     timers: list[Timer] = []
     caps: dict[str, list[int]] = {}
-    # The user's time zone; runs; the next due by rule (inactive, date); goals; when and by
-    # which rule an exclusive group was heard; cap and time by touch, for refunds.
+    # The user's time zone; runs; the next due by rule (inactive, date); goals; when and for
+    # which rule an exclusive group was taken; cap and time by touch, for refunds.
     zone: str = ""
     runs: list[Run] = []
-    alarms: dict[str, int] = {}
+    scheduled: dict[str, int] = {}
     goals: list[Watch] = []
-    heard: dict[str, tuple[int, str]] = {}
+    exclusive: dict[str, tuple[int, str]] = {}
     reserved: dict[str, tuple[str, int]] = {}
-    # Since when and by which event the tags have their values: see origins.py.
+    # Since when and by which event the tags have their values: see provenance.py.
     origins: bytes = b""
     # By channel: until when it is open, and for how many messages.
     windows: dict[str, tuple[int, int]] = {}
@@ -133,10 +134,10 @@ class State(msgspec.Struct, array_like=True):
 
     def rule(self, rule: str) -> RuleState:
         """Return the part of a rule, made on first use."""
-        held = self.rules.get(rule)
-        if held is None:
-            held = self.rules[rule] = RuleState()
-        return held
+        memory = self.rules.get(rule)
+        if memory is None:
+            memory = self.rules[rule] = RuleState()
+        return memory
 
 
 def _cells(_type: type, packed: dict[bytes, bytes]) -> Cells:

@@ -1,7 +1,7 @@
 """Live tags: fold events into the values that a user holds.
 
 A cell that another kind of tag wrote starts anew; a change of a tag's window, ttl or
-condition goes on from what is held.
+condition goes on from what the cell has.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -34,13 +34,13 @@ class LiveTag:
         self.bound_ms: Bound | None = None if self.lasting else _bound(self.kind)
         self.span_ms: int = getattr(self.kind, "span_ms", 0)
         self.of_now: bool = getattr(self.kind, "of_now", False)
-        # Whether anybody is to hear of its changes.
-        self.told = True
+        # Whether its changes are emitted.
+        self.emits = True
 
     def limit(self, parts: Collection[str] | None) -> None:
-        """Change only where these parts of the value do; ``None``: be only read."""
+        """Emit changes only when one of ``parts`` changes; never, if ``None``: it is only read."""
         if parts is None:
-            self.lasting, self.bound_ms, self.told = True, None, False
+            self.lasting, self.bound_ms, self.emits = True, None, False
         elif narrow := getattr(self.kind, "narrow", None):
             narrow(parts)
 
@@ -80,8 +80,8 @@ class LiveExpr:
 
     def bind(self, tags: "dict[str, LiveTag | LiveExpr]") -> None:
         """Take the tags that it is made of, once all are there and those made of others bound."""
-        self._inputs = {one: tags[one] for one in self.reads}
-        self.of_now = any(one.of_now for one in self._inputs.values())
+        self._inputs = {tag_id: tags[tag_id] for tag_id in self.reads}
+        self.of_now = any(tag.of_now for tag in self._inputs.values())
 
     @property
     def inputs(self) -> "Iterable[LiveTag | LiveExpr]":
@@ -91,8 +91,8 @@ class LiveExpr:
     def touched(self, state: State) -> bool:
         """Say whether a tag that it is made of has seen something."""
         return any(
-            one.touched(state) if isinstance(one, LiveExpr) else one.cell(state) is not None
-            for one in self._inputs.values()
+            tag.touched(state) if isinstance(tag, LiveExpr) else tag.cell(state) is not None
+            for tag in self._inputs.values()
         )
 
     def read(self, state: State, at_ms: int) -> Value:
@@ -100,7 +100,7 @@ class LiveExpr:
         return self._made(state, at_ms) if self.touched(state) else None
 
     def move(self, state: State, at_ms: int, *, touched: bool = False) -> tuple[Value, Value]:
-        """Make the value anew at a time; return what was written and what is to be."""
+        """Make the value again at a time; return what was written and what is to be."""
         cell = state.tags.read(self.group)[self.index]
         before = cell[1] if cell is not None and cell[0] == self.code else None
         after = self._made(state, at_ms) if touched else self.read(state, at_ms)
@@ -122,37 +122,46 @@ def _bound(kind: Kind) -> Bound:
 
 def in_order(exprs: Iterable[LiveExpr]) -> list[LiveExpr]:
     """Return exprs such that each stands after those that it reads."""
-    waiting, done = {one.id: one for one in exprs}, list[LiveExpr]()
+    waiting, done = {expr.id: expr for expr in exprs}, list[LiveExpr]()
     while waiting:
-        ready = [one for one in waiting.values() if one.reads.isdisjoint(waiting)]
+        ready = [expr for expr in waiting.values() if expr.reads.isdisjoint(waiting)]
         done += ready
-        for one in ready:
-            del waiting[one.id]
+        for expr in ready:
+            del waiting[expr.id]
     return done
 
 
-def set_groups(tags: Iterable[LiveTag | LiveExpr], arms: Iterable[tuple[str, LiveTag]]) -> None:
+def readers(exprs: Iterable[LiveExpr], tag_ids: Iterable[str]) -> Iterator[LiveExpr]:
+    """Yield those of some exprs, in order, that read some tags or what is made of them."""
+    moved = set(tag_ids)
+    for expr in exprs:
+        if not expr.reads.isdisjoint(moved):
+            moved.add(expr.id)
+            yield expr
+
+
+def set_groups(tags: Iterable[LiveTag | LiveExpr], inputs: Iterable[tuple[str, LiveTag]]) -> None:
     """Give one group to the tags that the same events move; refuse two tags of one number."""
     events: dict[str, set[str]] = {}
     by_number: dict[bytes, str] = {}
-    for name, tag in arms:
+    for name, tag in inputs:
         events.setdefault(tag.id, set()).add(name)
     groups: dict[tuple[str, ...], list[LiveTag | LiveExpr]] = {}
-    for one in tags:
-        other = by_number.setdefault(one.number, one.id)
-        if other != one.id:
-            problem = f"tags {other} and {one.id} have one number in states"
+    for live in tags:
+        other = by_number.setdefault(live.number, live.id)
+        if other != live.id:
+            problem = f"tags {other} and {live.id} have one number in states"
             raise ConfigInvalid("rulebook", problem, hint="give one of them another id")
-        groups.setdefault(_moved_by(one, events), []).append(one)
-    for ones in groups.values():
-        group = Group(one.number for one in ones)
-        for index, one in enumerate(ones):
-            one.group, one.index = group, index
+        groups.setdefault(_moved_by(live, events), []).append(live)
+    for members in groups.values():
+        group = Group(live.number for live in members)
+        for index, live in enumerate(members):
+            live.group, live.index = group, index
 
 
 def _moved_by(tag: LiveTag | LiveExpr, events: dict[str, set[str]]) -> tuple[str, ...]:
     if isinstance(tag, LiveExpr):
-        return tuple(sorted({name for one in tag.inputs for name in _moved_by(one, events)}))
+        return tuple(sorted({name for source in tag.inputs for name in _moved_by(source, events)}))
     return tuple(sorted(events.get(tag.id, ())))
 
 
@@ -162,7 +171,7 @@ def by_time(tag: LiveTag | LiveExpr, before: Value, after: Value, time_ms: int) 
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class TagInput:
     """One way into a tag: of events that pass ``where``, what ``take`` finds in them."""
 
     tag: LiveTag
@@ -170,16 +179,27 @@ class Arm:
     take: Getter
 
 
-class Plan:
-    """What an event of one name moves: arms, and the exprs that read what those move."""
+class EventFold:
+    """What an event of one name moves: tags, and the exprs that read what those move."""
 
-    def __init__(self, arms: Iterable[Arm], exprs: Iterable[LiveExpr]) -> None:
+    def __init__(self, inputs: Iterable[TagInput], exprs: Iterable[LiveExpr]) -> None:
         self._exprs = tuple(exprs)
         self._steps = tuple(
-            (arm.where, arm.take, arm.tag.group, arm.tag.index, arm.tag, arm.tag.code,
-             arm.tag.kind.fold, arm.tag.bound_ms, arm.tag.span_ms, arm.tag.of_now, arm.tag.told)
-            for arm in arms
-        )  # fmt: skip
+            (
+                source.where,
+                source.take,
+                source.tag.group,
+                source.tag.index,
+                source.tag,
+                source.tag.code,
+                source.tag.kind.fold,
+                source.tag.bound_ms,
+                source.tag.span_ms,
+                source.tag.of_now,
+                source.tag.emits,
+            )
+            for source in inputs
+        )
 
     def fold(  # noqa: C901, PLR0917 - the hot path: see below
         self,
@@ -196,7 +216,8 @@ class Plan:
         The hot path: a step is unpacked once, and nothing is called that can be avoided.
         """
         cells, moved, opened = state.tags, list[str](), None
-        for where, take, group, index, tag, code, fold, bound, span_ms, of_now, told in self._steps:
+        for step in self._steps:
+            where, take, group, index, tag, code, fold, bound, span_ms, of_now, emits = step
             if where is not None and not where(event):
                 continue
             value = take(event)
@@ -216,7 +237,7 @@ class Plan:
                     state.expiry_ms = bound_ms
             if before is not after and before != after:
                 moved.append(tag.id)
-                if not told:
+                if not emits:
                     continue
                 changes.append(
                     TagChange(
@@ -236,7 +257,7 @@ class Plan:
         changes: list[TagChange],
         moved: set[str],
     ) -> None:
-        """Make the exprs anew that read what was moved."""
+        """Make the exprs again that read what was moved."""
         for expr in self._exprs:
             if expr.reads.isdisjoint(moved):
                 continue

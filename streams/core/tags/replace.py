@@ -8,7 +8,7 @@ from streams.core.event_time import event_time_ms
 from streams.core.state.cells import Cell
 from streams.core.state.user import State
 from streams.core.tags.kinds import Value
-from streams.core.tags.live import LiveExpr, LiveTag
+from streams.core.tags.live import LiveExpr, LiveTag, readers
 
 
 def replaced(
@@ -24,22 +24,19 @@ def replaced(
     kind, clock_ms = live.kind, state.latest_ms
     before, after = _written(live, state), kind.empty
     # A merge shows what it holds as of the clock of this state.
-    made = None if cell is None else kind.merge(kind.new(), cell, clock_ms)
-    state.tags.write(live.group)[live.index] = made
-    if made is not None:
-        after = kind.read(made, clock_ms)
-        expiry_ms = kind.expiry_ms(made)
+    merged = None if cell is None else kind.merge(kind.new(), cell, clock_ms)
+    state.tags.write(live.group)[live.index] = merged
+    if merged is not None:
+        after = kind.read(merged, clock_ms)
+        expiry_ms = kind.expiry_ms(merged)
         if expiry_ms and (not state.expiry_ms or expiry_ms < state.expiry_ms):
             state.expiry_ms = expiry_ms
     if before != after:
         yield _changed(event, live.id, before, after)
-    moved = {live.id}
-    for expr in exprs:
-        if not expr.reads.isdisjoint(moved):
-            moved.add(expr.id)
-            was, now = expr.move(state, clock_ms)
-            if was != now:
-                yield _changed(event, expr.id, was, now)
+    for expr in readers(exprs, {live.id}):
+        was, now = expr.move(state, clock_ms)
+        if was != now:
+            yield _changed(event, expr.id, was, now)
 
 
 def _written(live: LiveTag, state: State) -> Value:

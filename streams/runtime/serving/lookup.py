@@ -85,6 +85,6 @@ def _timers(state: State) -> list[TimerNow]:
     ]  # fmt: skip
     found += [
         TimerNow(rule=rule, kind="alarm", due_ms=due_ms, fire_at_ms=due_ms)
-        for rule, due_ms in state.alarms.items()
+        for rule, due_ms in state.scheduled.items()
     ]
     return sorted(found, key=lambda one: one.due_ms)
