@@ -110,7 +110,7 @@ def test_the_mirror_of_maven_s_settings_is_used_for_central(
 ) -> None:
     settings = tmp_path / "settings.xml"
     settings.write_text(
-        '<settings xmlns="http://maven.apache.org/SETTINGS/1.2.0"><mirrors><mirror>'
+        '<settings xmlns="urn:settings"><mirrors><mirror>'
         f"<id>m</id><mirrorOf>{of}</mirrorOf><url> https://mirror.example/maven/ </url>"
         "</mirror></mirrors></settings>"
     )
