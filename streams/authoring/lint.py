@@ -8,10 +8,11 @@ from schemas.channels import CHANNELS, needs_consent, window_ms
 from schemas.rules import Rule, Send, Step
 from schemas.triggers import Date, Trigger
 from streams.authoring.names import Names
-from streams.authoring.value_types import Holds, check, of_property, of_tag
+from streams.authoring.value_types import check, of_property, of_tag
 from streams.core.language.conditions import Ref, leaves, parse, parse_ref
 from streams.core.language.fault import Fault, Place, suggest
 from streams.core.rules.steps import walk
+from streams.core.tags.kind_spec import Holds
 
 _DAY_MIN: Final = 24 * 60
 _MINUTE_MS: Final = 60_000

@@ -10,15 +10,17 @@ from schemas.authoring import Authored
 from schemas.errors import ConfigInvalid
 from schemas.plan import Plan
 from schemas.policies import Policies
-from schemas.rules import RulebookFile
-from schemas.tags import Bounds, Tag, TagKinds, ValueTierTag
+from schemas.tags import Tag
 from streams.authoring.lint import check_rule
 from streams.authoring.names import Names
 from streams.authoring.plan import shipped_plan
+from streams.authoring.rulebook_file import RulebookFile
 from streams.authoring.yaml_source import Located, read_yaml
 from streams.core.language.conditions import parse
 from streams.core.language.fault import Fault, Place, suggest
 from streams.core.rulebook import Rulebook, rulebook_of
+from streams.core.tags.catalogue import KINDS
+from streams.core.tags.kinds.value_tier_spec import Bounds, ValueTierTag
 
 TEST_SUFFIX: Final = ".test.yaml"
 # Tests of tags; all others are of rules.
@@ -158,7 +160,7 @@ def explain(located: Located, invalid: ValidationError) -> ConfigInvalid:
 
 def _unknown_kind(raw: object) -> tuple[str, str]:
     kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
-    kinds = f"kinds are {', '.join(TagKinds.known)}"
+    kinds = f"kinds are {', '.join(KINDS)}"
     return f"unknown kind {kind}" if kind != "None" else "kind is missing", kinds
 
 

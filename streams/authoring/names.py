@@ -6,9 +6,10 @@ from typing import Final
 from schemas.authoring import Condition
 from schemas.plan import Plan, PlannedEvent
 from schemas.policies import Policies
-from schemas.tags import ChannelTag, ChurnRiskTag, ExprTag, FlagTag, PerKeyTag, RfmTag, Tag
+from schemas.tags import MadeTag, Tag
 from streams.core.language.conditions import Ref, parse, parse_ref, refs
 from streams.core.language.fault import Fault, Place, suggest
+from streams.core.tags.catalogue import spec_of
 from streams.core.tags.exprs import expr_refs
 
 _PART_DEPTH: Final = 2
@@ -35,7 +36,7 @@ class Names:
 
     def tag(self, tag: Tag, place: Place) -> None:
         """Check a tag; raises ``Fault``."""
-        if isinstance(tag, ExprTag):
+        if isinstance(tag, MadeTag):
             self._expr(tag, place)
             return
         self.match(tag.event, tag.where, place)
@@ -46,10 +47,10 @@ class Names:
             if event not in tag.event and "*" not in tag.event:
                 hint = suggest(event, tag.event) or f"its events are {', '.join(tag.event)}"
                 raise Fault((*place, "weights", event), f"{event} is no event of the tag", hint)
-        if isinstance(tag, FlagTag) and tag.until is not None:
-            self.match(tag.until.event, tag.until.where, (*place, "until"))
+        if tag.ended_by is not None:
+            self.match(tag.ended_by.event, tag.ended_by.where, (*place, "until"))
 
-    def _expr(self, tag: ExprTag, place: Place) -> None:
+    def _expr(self, tag: MadeTag, place: Place) -> None:
         """Check an expr: what it reads is there, and in the end does not read it."""
         for ref in expr_refs(tag, place):
             self.ref(ref, [])
@@ -61,7 +62,7 @@ class Names:
         """Return a tag and all that it is made of."""
         seen.add(tag_id)
         tag = self.tags.get(tag_id)
-        if isinstance(tag, ExprTag):
+        if isinstance(tag, MadeTag):
             for ref in expr_refs(tag, ()):
                 if ref.path[0] not in seen:
                     self._reads(ref.path[0], seen)
@@ -105,18 +106,11 @@ class Names:
 
     def _part(self, tag: Tag, ref: Ref) -> None:
         """Check a path into a tag's value: only some kinds have parts."""
-        parts: tuple[str, ...] | None = ()
-        if isinstance(tag, RfmTag):
-            parts = ("r", "f", "m", "segment")
-        elif isinstance(tag, ChannelTag):
-            parts = ("first", "last")
-        elif isinstance(tag, ChurnRiskTag):
-            parts = ("level", "risk")
-        elif isinstance(tag, PerKeyTag):
-            parts = None
-        if len(ref.path) == _PART_DEPTH and (parts is None or ref.path[1] in parts):
+        spec = spec_of(tag)
+        known = spec.each_part is not None or ref.path[1] in spec.parts
+        if len(ref.path) == _PART_DEPTH and known:
             return
-        hint = f"it has {', '.join(parts)}" if parts else f"write tag.{tag.id}"
+        hint = f"it has {', '.join(spec.parts)}" if spec.parts else f"write tag.{tag.id}"
         raise Fault(ref.place, f"{tag.id} ({tag.kind}) has no part {'.'.join(ref.path[1:])}", hint)
 
     def _properties(self, event: str) -> set[str] | None:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from schemas.events import Event
-from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
+from schemas.tags import SILENT, EventTag, MadeTag
 from schemas.touches import TagChange
 from streams.core.event_time import event_time_ms
 from streams.core.language.compile import chooser
@@ -50,7 +50,7 @@ class Engine:
         self._settle_ms = settle_ms
         self._definitions: dict[str, str] = {}
         self._tags: dict[str, LiveTag | LiveExpr] = {
-            tag.id: LiveExpr(tag) if isinstance(tag, ExprTag) else LiveTag(tag)
+            tag.id: LiveExpr(tag) if isinstance(tag, MadeTag) else LiveTag(tag)
             for tag in rulebook.tags
         }
         for one in self._tags.values():
@@ -66,7 +66,7 @@ class Engine:
         arms = [
             (name, arm)
             for tag in rulebook.tags
-            if not isinstance(tag, ExprTag)
+            if not isinstance(tag, MadeTag)
             for name, arm in self._arms(tag)
         ]
         set_groups(self._tags.values(), [(name, arm.tag) for name, arm in arms])
@@ -216,9 +216,9 @@ class Engine:
             return
         arm = Arm(live, where_of(tag.where), make_take(tag, live.kind))
         yield from ((name, arm) for name in dict.fromkeys(tag.event))
-        if isinstance(tag, FlagTag) and tag.until is not None:
-            off = Arm(live, where_of(tag.until.where), _false)
-            yield from ((name, off) for name in dict.fromkeys(tag.until.event))
+        if (until := tag.ended_by) is not None:
+            off = Arm(live, where_of(until.where), _false)
+            yield from ((name, off) for name in dict.fromkeys(until.event))
 
 
 def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:

@@ -7,12 +7,13 @@ from typing import Literal
 from schemas.errors import ConfigInvalid
 from schemas.plan import Plan
 from schemas.segments import PREFIX
-from schemas.tags import ValueTierTag, layer_of
 from streams.authoring.load import TEST_SUFFIX, load_rulebook
 from streams.authoring.tag_tests import find_tag_tests, read_tests
 from streams.authoring.yaml_source import read_yaml
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook, tag_version
+from streams.core.tags.catalogue import layer_of
+from streams.core.tags.kinds.value_tier_spec import ValueTierTag
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from streams.core.rules.evaluation import Effects, Hearing
 from streams.core.rules.goals import Goals
 from streams.core.state.recent_times import MAX_KEYS
 from streams.core.state.user import State
-from streams.core.tags.kinds import plain
+from streams.core.tags.values import plain
 
 __all__ = ["Effects", "Hearing", "LiveRule", "TagReader", "barred_by"]
 

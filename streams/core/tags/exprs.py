@@ -9,18 +9,19 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final
 
 from schemas.segments import SegmentTag
-from schemas.tags import ExprTag, ValueTierTag
+from schemas.tags import MadeTag
 from streams.core.language.compile import NUMBERS, ReadTag, tag_predicate
 from streams.core.language.conditions import Ref, parse, parse_ref, refs
 from streams.core.language.fault import Fault, Place, suggest
-from streams.core.tags.kinds import MAX_AMOUNT
+from streams.core.tags.kinds.value_tier_spec import ValueTierTag
+from streams.core.tags.values import MAX_AMOUNT
 
 Maker = Callable[[ReadTag], object]
 OPS: Final = ("add", "subtract", "multiply", "divide")
 _MAX_DEPTH: Final = 8
 
 
-def expr_refs(tag: ExprTag, place: Place) -> Iterator[Ref]:
+def expr_refs(tag: MadeTag, place: Place) -> Iterator[Ref]:
     """Yield every path that an expr reads; raises ``Fault`` where it is none of a tag."""
     if isinstance(tag, ValueTierTag):
         yield parse_ref(tag.of, (*place, "of"), tags=True)
@@ -32,7 +33,7 @@ def expr_refs(tag: ExprTag, place: Place) -> Iterator[Ref]:
         yield from _tags_only(_operands(tag.compute, (*place, "compute"), _MAX_DEPTH))
 
 
-def make_expr(tag: ExprTag) -> Maker:
+def make_expr(tag: MadeTag) -> Maker:
     """Return the function that makes the value of an expr, ``None`` where it has none."""
     if tag.compute is not None:
         return _compute(tag.compute)
