@@ -32,6 +32,14 @@ def parse_duration_ms(raw: object) -> int:
     return int(found[1]) * UNITS_MS[found[2]]
 
 
+def spell_ms(duration_ms: int) -> str:
+    """Return a duration as an author writes it."""
+    for unit in ("w", "d", "h", "m"):
+        if duration_ms % UNITS_MS[unit] == 0:
+            return f"{duration_ms // UNITS_MS[unit]}{unit}"
+    return f"{duration_ms / 1000:g}s"
+
+
 def _refuse(raw: object) -> object:
     if raw is not None:
         raise PydanticCustomError("not_yet", "not supported yet")

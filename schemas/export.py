@@ -1,9 +1,11 @@
-"""JSON Schemas of every contract: this package's models and structs, and the plan's events."""
+"""JSON Schemas of every contract: models and structs of modules, and the plan's events."""
 
 import importlib
 import json
 import pkgutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -14,33 +16,31 @@ from pydantic import BaseModel
 import schemas
 from schemas.asyncapi import asyncapi
 from schemas.plan import Plan, event_schema
+from schemas.tags import EventTag, MadeTag
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+# A module that holds contracts, and the first part of their names.
+Named = tuple[str, ModuleType]
+# Nobody writes these: each kind of tag is a model of its own.
+_BASES: Final = frozenset({EventTag, MadeTag})
 
 
-def export(plan: Plan) -> dict[str, Any]:
-    """Return schemas by name: ``events.Event`` and, by event, ``plan/cart_added``."""
-    found: dict[str, Any] = {}
-    for module in _modules():
-        stem = module.__name__.removeprefix("schemas.")
-        for name, value in sorted(vars(module).items()):
-            if not isinstance(value, type) or value.__module__ != module.__name__:
-                continue
-            if name.startswith("_"):
-                continue
-            if issubclass(value, msgspec.Struct):
-                found[f"{stem}.{name}"] = _of_struct(value)
-            elif issubclass(value, BaseModel):
-                found[f"{stem}.{name}"] = _of_model(value)
+def export(plan: Plan, above: Iterable[Named]) -> dict[str, Any]:
+    """Return schemas by name: ``events.Event`` and, by event, ``plan/cart_added``.
+
+    They are those of this package, and of the modules ``above`` it.
+    """
+    modules = (*_modules(), *above)
+    found = dict(sorted(chain.from_iterable(map(_contracts, modules)), key=itemgetter(0)))
     for event in plan.events.values():
         found[f"plan/{event.name}"] = event_schema(event)
     return found
 
 
-def write(out: Path, plan: Plan) -> list[Path]:
+def write(out: Path, plan: Plan, above: Iterable[Named]) -> list[Path]:
     """Write a ``<name>.json`` per schema and ``asyncapi.json`` under a folder; return the paths."""
     written = []
-    schemas_by_name = export(plan)
+    schemas_by_name = export(plan, above)
     documents = {**schemas_by_name, "asyncapi": asyncapi(schemas_by_name, plan)}
     for name, schema in documents.items():
         path = out / f"{name}.json"
@@ -50,9 +50,23 @@ def write(out: Path, plan: Plan) -> list[Path]:
     return written
 
 
-def _modules() -> Iterator[ModuleType]:
-    names = sorted(found.name for found in pkgutil.iter_modules(schemas.__path__, "schemas."))
-    return (importlib.import_module(name) for name in names)
+def _modules() -> Iterator[Named]:
+    for module in pkgutil.iter_modules(schemas.__path__):
+        yield module.name, importlib.import_module(f"schemas.{module.name}")
+
+
+def _contracts(named: Named) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the schemas of what a module itself defines."""
+    stem, module = named
+    for name, value in vars(module).items():
+        if not isinstance(value, type) or value.__module__ != module.__name__:
+            continue
+        if name.startswith("_") or value in _BASES:
+            continue
+        if issubclass(value, msgspec.Struct):
+            yield f"{stem}.{name}", _of_struct(value)
+        elif issubclass(value, BaseModel):
+            yield f"{stem}.{name}", _of_model(value)
 
 
 def _of_struct(struct: type[msgspec.Struct]) -> dict[str, Any]:

@@ -7,9 +7,6 @@ from pydantic_core import PydanticCustomError
 
 from schemas.authoring import Authored, Channel, DurationMs, EventPath, Id, Match
 from schemas.conditions import Asking, Audience, anything
-from schemas.policies import Policies
-from schemas.segments import Segment
-from schemas.tags import Bounds, Tag
 from schemas.triggers import ClockMinutes, Trigger, WithinMs
 
 Status = Literal["draft", "shadow", "live", "paused"]
@@ -134,19 +131,3 @@ class Rule(Authored):
     steps: list[Step] = Field(min_length=1)
     exit: list[Match] = Field(default_factory=list[Match])
     goal: Goal | None = None
-
-
-class RulebookFile(Authored):
-    """One YAML file of the rulebook: any of tags, segments, policies, rules, declares, bounds.
-
-    ``declares`` names own events, or own properties of catalogued events, so that
-    paths to them are not taken for typing errors.
-    """
-
-    tags: list[Tag] = Field(default_factory=list[Tag])
-    segments: list[Segment] = Field(default_factory=list[Segment])
-    policies: Policies | None = None
-    rules: list[Rule] = Field(default_factory=list[Rule])
-    declares: dict[str, list[str]] = Field(default_factory=dict)
-    # Of tags with quantiles, by id: `siyu tags bounds` writes them.
-    bounds: dict[Id, Bounds] = Field(default_factory=dict[str, Bounds])

@@ -1,12 +1,12 @@
 """Segments as authors write them: who is in, by a condition over tags."""
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from schemas.authoring import Authored
 from schemas.conditions import Asking, Audience, Condition
-from schemas.tags import ExprTag
+from schemas.tags import MadeTag
 
 PREFIX: Final = "segment_"
 SegmentId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,54}$")]
@@ -30,8 +30,10 @@ class Segment(Authored):
         )
 
 
-class SegmentTag(ExprTag):
+class SegmentTag(MadeTag):
     """``segment_ID``: true for who is in the segment, missing for who is not."""
+
+    kind: Literal["expr"]
 
     @property
     def where(self) -> Condition:

@@ -9,8 +9,8 @@ from schemas.authoring import Authored
 from schemas.conditions import faults_of
 from schemas.errors import ConfigInvalid
 from schemas.faults import Place, suggest
-from schemas.tags import TagKinds
 from streams.authoring.yaml_source import Located
+from streams.core.tags.catalogue import KINDS
 
 
 def explain(located: Located, invalid: ValidationError) -> ConfigInvalid:
@@ -59,7 +59,7 @@ def _explained(located: Located, error: Any) -> Iterator[ConfigInvalid]:  # noqa
 
 def _unknown_kind(raw: object) -> tuple[str, str]:
     kind = str(raw.get("kind")) if isinstance(raw, dict) else ""
-    kinds = f"kinds are {', '.join(TagKinds.known)}"
+    kinds = f"kinds are {', '.join(KINDS)}"
     return f"unknown kind {kind}" if kind != "None" else "kind is missing", kinds
 
 

@@ -10,8 +10,9 @@ from schemas.faults import Fault, Place, suggest
 from schemas.rules import Rule, Send, Step
 from schemas.triggers import Date, TagMove, Trigger
 from streams.authoring.names import Names
-from streams.authoring.value_types import Holds, check, of_property, of_tag
+from streams.authoring.value_types import check, of_property, of_tag
 from streams.core.rules.steps import walk
+from streams.core.tags.kind_spec import Holds
 
 _DAY_MIN: Final = 24 * 60
 _MINUTE_MS: Final = 60_000

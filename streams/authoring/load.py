@@ -11,15 +11,16 @@ from schemas.errors import ConfigInvalid
 from schemas.faults import Fault, Place, suggest
 from schemas.plan import Plan
 from schemas.policies import Policies
-from schemas.rules import RulebookFile
 from schemas.segments import PREFIX
-from schemas.tags import Bounds, Tag, ValueTierTag
+from schemas.tags import Tag
 from streams.authoring.explain import explain_all
 from streams.authoring.lint import check_rule
 from streams.authoring.names import Names
 from streams.authoring.plan import shipped_plan
+from streams.authoring.rulebook_file import RulebookFile
 from streams.authoring.yaml_source import Located, read_yaml
 from streams.core.rulebook import Rulebook, rulebook_of
+from streams.core.tags.kinds.value_tier_spec import Bounds, ValueTierTag
 
 TEST_SUFFIX: Final = ".test.yaml"
 # Tests of tags; all others are of rules.

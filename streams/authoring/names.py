@@ -8,7 +8,8 @@ from schemas.conditions import Condition, Ref, parse_ref
 from schemas.faults import Fault, Place, suggest
 from schemas.plan import Plan, PlannedEvent
 from schemas.policies import Policies
-from schemas.tags import ChannelTag, ChurnRiskTag, ExprTag, FlagTag, PerKeyTag, RfmTag, Tag
+from schemas.tags import MadeTag, Tag
+from streams.core.tags.catalogue import spec_of
 from streams.core.tags.exprs import expr_refs
 
 _PART_DEPTH: Final = 2
@@ -37,7 +38,7 @@ class Names:
 
     def tag(self, tag: Tag) -> Iterator[Fault]:
         """Yield what is wrong with a tag, with places from its own root."""
-        if isinstance(tag, ExprTag):
+        if isinstance(tag, MadeTag):
             yield from self._expr(tag)
             return
         yield from self.match(tag.event, tag.where, ())
@@ -48,10 +49,10 @@ class Names:
             if event not in tag.event and "*" not in tag.event:
                 hint = suggest(event, tag.event) or f"its events are {', '.join(tag.event)}"
                 yield Fault(("weights", event), f"{event} is no event of the tag", hint)
-        if isinstance(tag, FlagTag) and tag.until is not None:
-            yield from self.match(tag.until.event, tag.until.where, ("until",))
+        if tag.ended_by is not None:
+            yield from self.match(tag.ended_by.event, tag.ended_by.where, ("until",))
 
-    def _expr(self, tag: ExprTag) -> Iterator[Fault]:
+    def _expr(self, tag: MadeTag) -> Iterator[Fault]:
         """Check an expr: what it reads is there, and in the end does not read it."""
         try:
             reads = list(expr_refs(tag))
@@ -71,7 +72,7 @@ class Names:
         """Return a tag and all that it is made of."""
         seen.add(tag_id)
         tag = self.tags.get(tag_id)
-        if isinstance(tag, ExprTag):
+        if isinstance(tag, MadeTag):
             with suppress(Fault):  # it is told where that tag itself is checked
                 for ref in expr_refs(tag):
                     if ref.path and ref.path[0] not in seen:
@@ -121,18 +122,11 @@ class Names:
 
     def _part(self, tag: Tag, ref: Ref) -> Iterator[Fault]:
         """Check a path into a tag's value: only some kinds have parts."""
-        parts: tuple[str, ...] | None = ()
-        if isinstance(tag, RfmTag):
-            parts = ("r", "f", "m", "segment")
-        elif isinstance(tag, ChannelTag):
-            parts = ("first", "last")
-        elif isinstance(tag, ChurnRiskTag):
-            parts = ("level", "risk")
-        elif isinstance(tag, PerKeyTag):
-            parts = None
-        if len(ref.path) == _PART_DEPTH and (parts is None or ref.path[1] in parts):
+        spec = spec_of(tag)
+        known = spec.each_part is not None or ref.path[1] in spec.parts
+        if len(ref.path) == _PART_DEPTH and known:
             return
-        hint = f"it has {', '.join(parts)}" if parts else f"write tag.{tag.id}"
+        hint = f"it has {', '.join(spec.parts)}" if spec.parts else f"write tag.{tag.id}"
         yield Fault(ref.place, f"{tag.id} ({tag.kind}) has no part {'.'.join(ref.path[1:])}", hint)
 
     def _properties(self, event: str) -> set[str] | None:

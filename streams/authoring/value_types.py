@@ -1,52 +1,25 @@
 """What a path can hold, as far as the tracking plan and the kinds of tags say it."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from schemas.conditions import ORDERED, Compare, Ref, Scalar
 from schemas.faults import Fault, suggest
 from schemas.plan import Plan
-from schemas.segments import SegmentTag
-from schemas.tags import ExprTag, StageTag, Tag
-from streams.core.tags.stages import SEGMENTS
+from schemas.tags import Tag
+from streams.core.tags.catalogue import spec_of
+from streams.core.tags.kind_spec import Holds, Type
 
-Type = Literal["number", "text", "true or false", "list"]
-_KINDS: Final[dict[str, Type]] = {
-    **dict.fromkeys(("count", "sum", "avg", "min", "max", "distinct", "decay"), "number"),
-    "flag": "true or false", "topk": "list",
-}  # fmt: skip
-_PARTS: Final = frozenset({"r", "f", "m", "risk"})
 _PLANNED: Final[dict[str, Type]] = {
     "string": "text", "id": "text", "number": "number", "integer": "number",
     "boolean": "true or false", "array": "list",
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Holds:
-    """A type, and the only values if they are known."""
-
-    type: Type
-    values: tuple[str, ...] = ()
-
-
 def of_tag(tag: Tag, part: str) -> Holds | None:
     """Return what a tag (or a part of its value) holds; ``None`` if anything may be there."""
-    held: Holds | None = None
-    if part == "segment":
-        held = Holds("text", tuple(SEGMENTS.values()))
-    elif part:
-        held = Holds("number") if tag.kind == "per_key" or part in _PARTS else None
-    elif isinstance(tag, SegmentTag):
-        held = Holds("true or false")
-    elif isinstance(tag, StageTag | ExprTag):
-        cases = tag.stages if isinstance(tag, StageTag) else tag.cases
-        names = (*(name for one in cases for name in one), *filter(None, [tag.otherwise]))
-        held = Holds("text", names) if names else Holds("number")
-    elif tag.kind in _KINDS:
-        held = Holds(_KINDS[tag.kind])
-    return held
+    spec = spec_of(tag)
+    return spec.parts.get(part, spec.each_part) if part else spec.holds(tag)
 
 
 def of_property(plan: Plan, events: Iterable[str], name: str) -> Holds | None:

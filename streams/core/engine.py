@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from schemas.events import Event
-from schemas.tags import SILENT, EventTag, ExprTag, FlagTag
+from schemas.tags import SILENT, EventTag, MadeTag
 from schemas.touches import TagChange
 from streams.core.event_time import event_time_ms
 from streams.core.language.compile import chooser, predicate
@@ -59,7 +59,7 @@ class Engine:
         self._settle_ms = settle_ms
         self._definitions: dict[str, str] = {}
         self._tags: dict[str, LiveTag | LiveExpr] = {
-            tag.id: LiveExpr(tag) if isinstance(tag, ExprTag) else LiveTag(tag)
+            tag.id: LiveExpr(tag) if isinstance(tag, MadeTag) else LiveTag(tag)
             for tag in rulebook.tags
         }
         for live in self._tags.values():
@@ -75,7 +75,7 @@ class Engine:
         inputs = [
             (name, source)
             for tag in rulebook.tags
-            if not isinstance(tag, ExprTag)
+            if not isinstance(tag, MadeTag)
             for name, source in self._inputs(tag)
         ]
         set_groups(self._tags.values(), [(name, source.tag) for name, source in inputs])
@@ -226,9 +226,9 @@ class Engine:
             return
         on = TagInput(live, predicate(tag.where.node), make_take(tag, live.kind))
         yield from ((name, on) for name in dict.fromkeys(tag.event))
-        if isinstance(tag, FlagTag) and tag.until is not None:
-            off = TagInput(live, predicate(tag.until.where.node), _false)
-            yield from ((name, off) for name in dict.fromkeys(tag.until.event))
+        if (until := tag.ended_by) is not None:
+            off = TagInput(live, predicate(until.where.node), _false)
+            yield from ((name, off) for name in dict.fromkeys(until.event))
 
 
 def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:

@@ -1,9 +1,9 @@
 """Profiles: all tags that a user has at a time, each with the change behind it."""
 
 from schemas.profiles import Profile, TagNow
-from schemas.tags import layer_of
 from streams.core.engine import Engine
 from streams.core.state.user import State
+from streams.core.tags.catalogue import layer_of
 from streams.core.tags.provenance import origins
 
 

@@ -16,7 +16,7 @@ import msgspec
 
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
-from schemas.tags import BACKFILLED, ExprTag, Tag
+from schemas.tags import BACKFILLED, MadeTag, Tag
 from streams.core.engine import Engine
 from streams.core.ids import make_id
 from streams.core.rulebook import Rulebook, tag_version
@@ -31,7 +31,7 @@ _unpack = msgspec.msgpack.Decoder(list[Any], strict=False).decode
 
 def alone(rulebook: Rulebook, tag: Tag) -> Rulebook:
     """Return a rulebook of one tag and no rules; raises ``ConfigInvalid`` for a made tag."""
-    if isinstance(tag, ExprTag):
+    if isinstance(tag, MadeTag):
         raise ConfigInvalid(
             "rulebook", f"{tag.id} is made of other tags", hint="rebuild those: it follows them"
         )

@@ -8,12 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import Event
-from schemas.tags import ExprTag
+from schemas.tags import MadeTag
 from streams.core.event_time import event_time_ms
 from streams.core.state.cells import Cell
 from streams.core.tags.catalogue import make_kind, make_value
-from streams.core.tags.decay import KEEP
-from streams.core.tags.kinds import Kind
+from streams.core.tags.kind import Kind
+from streams.core.tags.periods import KEEP
 from tests.engine_story import (
     DAY_MS,
     HOUR_MS,
@@ -69,7 +69,7 @@ tags:
 """
 RULEBOOK = book(BOOK)
 ENGINE = engine(BOOK)
-TAGS = {tag.id: tag for tag in RULEBOOK.tags if not isinstance(tag, ExprTag)}
+TAGS = {tag.id: tag for tag in RULEBOOK.tags if not isinstance(tag, MadeTag)}
 LATER_MS = at(0) + 4 * DAY_MS
 NOUGHT: dict[str, Any] = dict.fromkeys(
     ("n", "n_1h", "gmv", "skus", "amounts", "heat", "spend"), 0

@@ -8,10 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Event
-from schemas.tags import ChurnRiskTag
 from streams.core.state.cells import Cell
-from streams.core.tags.churn import Churn, quantile_ms, rhythm, score
-from streams.core.tags.imported import Imported, imported
+from streams.core.tags.kinds.churn_risk import Churn, quantile_ms, rhythm, score
+from streams.core.tags.kinds.imported import Imported, imported
 from tests.engine_story import DAY_MS, HOUR_MS, T0_MS, USER, engine, event, feed
 
 KIND = Imported()
@@ -97,7 +96,7 @@ def test_a_level_is_reached_in_the_very_millisecond_that_its_formula_says(
 
 @given(gaps)
 def test_the_risk_only_rises_with_silence_and_levels_follow_it(hours: list[int]) -> None:
-    kind = Churn(ChurnRiskTag.model_validate({"id": "r", "kind": "churn_risk", "event": "*"}))
+    kind = Churn(60 * DAY_MS, middle=0.5, high=0.8)
     cell, at_ms = kind.new(), T0_MS
     for one in [0, *hours]:
         at_ms += one * HOUR_MS

@@ -4,18 +4,19 @@ from pathlib import Path
 from schemas.export import DIALECT, export, write
 from schemas.topics import ALL
 from streams.authoring.plan import shipped_plan
+from streams.authoring.rulebook_file import contracts
 
 PLAN = shipped_plan()
 
 
 def test_every_contract_and_known_event_is_exported() -> None:
-    names = export(PLAN).keys()
+    names = export(PLAN, contracts()).keys()
     assert {f"plan/{event}" for event in PLAN.events} <= names
     assert {"events.Event", "rejects.Rejected", "touches.Touch", "inbound.SegmentItem"} <= names
 
 
 def test_each_schema_names_its_dialect_and_resolves_its_references() -> None:
-    for name, schema in export(PLAN).items():
+    for name, schema in export(PLAN, contracts()).items():
         assert schema["$schema"] == DIALECT, name
         text = json.dumps(schema)
         for target in text.split('"$ref": "')[1:]:
@@ -24,15 +25,15 @@ def test_each_schema_names_its_dialect_and_resolves_its_references() -> None:
 
 
 def test_write_leaves_one_readable_file_for_each_schema(tmp_path: Path) -> None:
-    written = write(tmp_path, PLAN)
-    assert len(written) == len(export(PLAN)) + 1
+    written = write(tmp_path, PLAN, contracts())
+    assert len(written) == len(export(PLAN, contracts())) + 1
     assert json.loads((tmp_path / "plan/order_paid.json").read_text("utf-8"))["required"] == [
         "order_id", "amount",
     ]  # fmt: skip
 
 
 def test_money_in_the_plan_is_a_number_of_yuan() -> None:
-    schemas = export(PLAN)
+    schemas = export(PLAN, contracts())
     for event in PLAN.events:
         for field, schema in schemas[f"plan/{event}"]["properties"].items():
             if field in ("amount", "price"):
@@ -42,7 +43,7 @@ def test_money_in_the_plan_is_a_number_of_yuan() -> None:
 def test_the_asyncapi_document_names_every_topic_and_resolves_its_references(
     tmp_path: Path,
 ) -> None:
-    write(tmp_path, PLAN)
+    write(tmp_path, PLAN, contracts())
     text = (tmp_path / "asyncapi.json").read_text("utf-8")
     document = json.loads(text)
     assert document["asyncapi"] == "3.0.0"
@@ -55,7 +56,7 @@ def test_the_asyncapi_document_names_every_topic_and_resolves_its_references(
 
 
 def test_every_topic_of_json_has_its_payload_in_the_asyncapi_document(tmp_path: Path) -> None:
-    write(tmp_path, PLAN)
+    write(tmp_path, PLAN, contracts())
     messages = json.loads((tmp_path / "asyncapi.json").read_text("utf-8"))["components"]["messages"]
     without = {topic.name for topic in ALL if "payload" not in messages[topic.name]}
     assert without == {"events.raw", "touches.ledger", "state.ingest", "state.engage"}

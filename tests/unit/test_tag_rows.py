@@ -9,7 +9,7 @@ from streams.authoring.plan import shipped_plan
 from streams.commands.tags.imports import item_of
 from streams.commands.tags.rows import Bad, Row, of_file
 from streams.core.intake.validate import Validator
-from streams.core.tags.imported import imported
+from streams.core.tags.kinds.imported import imported
 
 AT_MS = 1_772_416_800_000
 

@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from schemas.authoring import spell_ms
 from schemas.settings import ROOT
-from schemas.tags import TagKinds, layer_of
 from streams.authoring.load import load_rulebook
 from streams.commands.tags.explain import canonical
 from streams.commands.tags.lint import lint
-from streams.commands.tags.words import describe, spell_ms
+from streams.commands.tags.words import describe
+from streams.core.tags.catalogue import KINDS, layer_of
 from tests.engine_story import book
 from tests.laws.test_kinds_laws import RULEBOOK
 
@@ -65,7 +66,7 @@ def test_every_kind_is_told_in_words_with_its_cost_and_its_error() -> None:
     told = [describe(tag, RULEBOOK) for tag in RULEBOOK.tags]
     told += [describe(tag, book("tags: [{id: vip, kind: import}]")) for tag in
              book("tags: [{id: vip, kind: import}]").tags]  # fmt: skip
-    assert {one["kind"] for one in told} == set(TagKinds.known)
+    assert {one["kind"] for one in told} == set(KINDS)
     for one in told:
         assert one["means"]
         assert "None" not in one["means"].replace("else None", "")

@@ -41,8 +41,10 @@ def export(
     """Write the JSON Schemas of all contracts, and AsyncAPI 3 of all topics."""
     from schemas.export import write
     from streams.authoring.plan import load_plan
+    from streams.authoring.rulebook_file import contracts
 
-    written = [str(path) for path in write(out, load_plan(plan or Settings().plan))]
+    read = load_plan(plan or Settings().plan)
+    written = [str(path) for path in write(out, read, contracts())]
     print_json({"written": written}) if as_json else print("\n".join(written))
 
 

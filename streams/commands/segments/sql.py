@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from schemas.conditions import Compare, Node, Not, Ref, Scalar
 from schemas.segments import SegmentTag
-from schemas.tags import ExprTag, Tag
+from schemas.tags import MadeTag, Tag
 from streams.core.rulebook import Rulebook
 from streams.core.tags.catalogue import make_kind
 
@@ -62,7 +62,7 @@ class _Sql:
         if tag_id not in self.tags:
             self.tags.append(tag_id)
         name, tag = f"t{self.tags.index(tag_id)}", self.tag(tag_id)
-        empty = None if isinstance(tag, ExprTag) else make_kind(tag).empty
+        empty = None if isinstance(tag, MadeTag) else make_kind(tag).empty
         return name if empty is None else f"ifNull({name}, '{json.dumps(empty)}')"
 
 

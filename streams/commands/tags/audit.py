@@ -15,22 +15,22 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from schemas.settings import Settings
-from schemas.tags import ExprTag, Tag
+from schemas.tags import MadeTag, Tag
 from schemas.topics import ENGAGE_STATE, EVENTS
+from sinks.clickhouse.event_sql import NotInSql
 from sinks.clickhouse.land import GROUP as LAND_GROUP
 from sinks.clickhouse.tag_audit import TagAudit
-from sinks.clickhouse.tag_sql import NotInSql
-from streams.commands.tags.compare import Verdict, judge, shown
+from sinks.clickhouse.tag_sql import shown, twin_of
+from streams.commands.tags.compare import Verdict, judge
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook
 from streams.core.tags.exprs import expr_refs, make_expr
-from streams.core.tags.kinds import plain
+from streams.core.tags.values import plain
 from streams.runtime.lanes.producers import partition_of
 from streams.runtime.state.shard import HEADER_BYTES, offset_of
 from streams.runtime.topics import start
 
 WORKER_GROUP: Final = "siyu-worker"
-_EMPTY: Final = {"count": 0, "sum": 0, "distinct": 0, "decay": 0, "flag": False}
 _REMEDY: Final = "`siyu tags backfill TAG`, if its definition is new or has changed"
 Told = Callable[[int], None]
 
@@ -131,7 +131,7 @@ def _compare(
             continue
         for user in users:
             want, have = expected.of(user), profiles[user].get(tag.id, expected.empty)
-            if isinstance(tag, ExprTag):
+            if isinstance(tag, MadeTag):
                 _judge_expr(verdict, user, have, want)
             else:
                 judge(verdict, tag, user, have, want, exact=expected.exact.get(user, ""))
@@ -163,18 +163,18 @@ def _in_order(tags: tuple[Tag, ...]) -> list[Tag]:
     waiting, done = {tag.id: tag for tag in tags}, list[Tag]()
     while waiting:
         for tag in list(waiting.values()):
-            reads = {ref.path[0] for ref in expr_refs(tag)} if isinstance(tag, ExprTag) else ()
+            reads = {ref.path[0] for ref in expr_refs(tag)} if isinstance(tag, MadeTag) else ()
             if not waiting.keys() & set(reads):
                 done.append(waiting.pop(tag.id))
     return done
 
 
 def _expected(sql: TagAudit, tag: Tag, at_ms: int, known: dict[str, Expected]) -> Expected:
-    if not isinstance(tag, ExprTag):
+    if not isinstance(tag, MadeTag):
         found = sql.values(tag, at_ms)
         return Expected(
             {user: shown(tag, value) for user, (value, _) in found.items()},
-            _EMPTY.get(tag.kind),
+            twin_of(tag.kind).empty,
             {user: exact for user, (_, exact) in found.items()},
         )
     reads = {ref.path[0] for ref in expr_refs(tag)}

@@ -23,7 +23,7 @@ from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, PartMissing
 from schemas.events import encode_event
 from schemas.settings import Settings
-from schemas.tags import ExprTag, FlagTag, Tag
+from schemas.tags import MadeTag, Tag
 from schemas.topics import EVENTS
 from sinks.clickhouse.land import GROUP as LAND_GROUP
 from sinks.clickhouse.tag_history import TagHistory
@@ -61,16 +61,14 @@ class Backfill:
         span: tuple[int, int] = FOR_EVER, again: bool = False, rounds: int = MAX_ROUNDS,
     ) -> None:  # fmt: skip
         alone(rulebook, tag)
-        assert not isinstance(tag, ExprTag)  # noqa: S101 - alone() has refused those
+        assert not isinstance(tag, MadeTag)  # noqa: S101 - alone() has refused those
         self._settings, self._rulebook, self._tag, self._span = settings, rulebook, tag, span
         self._rounds = rounds
         # A run goes on where one of the same definition and span was killed.
         marks = [] if span == FOR_EVER else [str(span)]
         marks += [uuid.uuid4().hex] if again else []
         self.run_id = ":".join((tag_version(tag), *marks))
-        names = list(tag.event)
-        if isinstance(tag, FlagTag) and tag.until is not None:
-            names += tag.until.event
+        names = [*tag.event, *(tag.ended_by.event if tag.ended_by else ())]
         self._history = TagHistory(settings.clickhouse, tag.id, self.run_id, names, span)
         self._rebuilder = Rebuilder(rulebook, tag, self.run_id)
 

@@ -13,9 +13,9 @@ import yaml
 
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
-from schemas.tags import Bounds, ValueTierTag
 from sinks.clickhouse.history import ask
 from streams.core.rulebook import Rulebook
+from streams.core.tags.kinds.value_tier_spec import Bounds, ValueTierTag
 
 FILE: Final = "bounds.yaml"
 _HEAD: Final = """\

@@ -12,10 +12,11 @@ import typer
 from schemas.errors import ConfigInvalid
 from schemas.faults import suggest
 from schemas.settings import Settings
-from schemas.tags import ImportTag, Tag
+from schemas.tags import Tag
 from streams.authoring.load import load_rulebook
 from streams.commands.printing import Json, end_tests, print_json, print_table
 from streams.core.rulebook import Rulebook
+from streams.core.tags.kinds.imported_spec import ImportTag
 
 app = typer.Typer(help="Tags: check, explain, test, import, rebuild.", no_args_is_help=True)
 Book = Annotated[Path | None, typer.Option("--rulebook", help="Folder; SIYU_RULEBOOK by default.")]

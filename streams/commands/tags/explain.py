@@ -13,7 +13,7 @@ from schemas.conditions import Condition
 from schemas.events import Event
 from schemas.identities import KINDS
 from schemas.settings import Settings
-from schemas.tags import SILENT, ExprTag, FlagTag, Tag
+from schemas.tags import SILENT, MadeTag, Tag
 from sinks.clickhouse.history import History, ask
 from streams.core.engine import Engine
 from streams.core.event_time import event_time_ms
@@ -68,7 +68,7 @@ def canonical(user: str) -> str:
 
 def parts_of(tag: Tag, rulebook: Rulebook) -> list[Tag]:
     """Return the tags of events that a tag is made of: itself, or what an expr reads."""
-    if not isinstance(tag, ExprTag):
+    if not isinstance(tag, MadeTag):
         return [tag]
     by_id = {one.id: one for one in rulebook.tags}
     names = dict.fromkeys(ref.path[0] for ref in expr_refs(tag))
@@ -77,7 +77,7 @@ def parts_of(tag: Tag, rulebook: Rulebook) -> list[Tag]:
 
 def _counted(tag: Tag, event: Event, now_ms: int) -> dict[str, Any] | None:
     """Return what a tag takes of an event; ``None`` if the event does not count at this time."""
-    if isinstance(tag, ExprTag):
+    if isinstance(tag, MadeTag):
         return None
     at_ms, window_ms = event_time_ms(event), getattr(tag, "window_ms", None)
     if window_ms and at_ms <= now_ms - window_ms - Window(window_ms).tile_ms:
@@ -86,7 +86,8 @@ def _counted(tag: Tag, event: Event, now_ms: int) -> dict[str, Any] | None:
     if _matches(tag.event, tag.where, event):
         value = make_value(tag)(event)
         value = value if make_kind(tag).accept(value) is not None else None
-    if isinstance(tag, FlagTag) and tag.until and _matches(tag.until.event, tag.until.where, event):
+    until = tag.ended_by
+    if until is not None and _matches(until.event, until.where, event):
         value = False
     if value is None:
         return None

@@ -5,13 +5,14 @@ from pathlib import Path
 from schemas.errors import ConfigInvalid
 from schemas.plan import Plan
 from schemas.segments import PREFIX
-from schemas.tags import ValueTierTag, layer_of
 from streams.authoring.load import TEST_SUFFIX, read_rulebook
 from streams.authoring.tag_tests import find_tag_tests, read_tests
 from streams.authoring.yaml_source import read_yaml
 from streams.commands.findings import Finding, errors_of
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook, tag_version
+from streams.core.tags.catalogue import layer_of
+from streams.core.tags.kinds.value_tier_spec import ValueTierTag
 
 
 def lint(folder: Path, plan: Plan | None = None) -> tuple[Rulebook | None, list[Finding]]:

@@ -15,7 +15,7 @@ from schemas.identities import KINDS
 from sinks.clickhouse.client import as_missing, connect, problem_of
 from streams.core.event_time import EARLIEST_MS
 from streams.core.intake.identify import ID_MAX, PLACEHOLDERS
-from streams.core.tags.kinds import MAX_TEXT
+from streams.core.tags.values import MAX_TEXT
 
 Value = str | int | float | bool | None
 _COLUMNS: Final = ({"user", "value"}, {"user", "value", "at"})

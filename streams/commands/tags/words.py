@@ -3,74 +3,33 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from schemas.authoring import UNITS_MS
-from schemas.conditions import Condition, leaves
-from schemas.tags import (
-    ChurnRiskTag,
-    ExprTag,
-    FlagTag,
-    ImportTag,
-    StageTag,
-    Tag,
-    TopkTag,
-    ValueTierTag,
-    layer_of,
-)
+from schemas.authoring import spell_ms
+from schemas.conditions import Condition
+from schemas.tags import MadeTag, Tag
 from streams.core.rulebook import Rulebook, tag_version
+from streams.core.tags.catalogue import layer_of, spec_of
 from streams.core.tags.exprs import expr_refs
-from streams.core.tags.topk import most_values
+from streams.core.tags.windows import Window
 
-_EXACT: Final = "exact"
-_MEANS: Final = {
-    "count": "how many events there were",
-    "sum": "the sum of {value}",
-    "avg": "the mean of {value}",
-    "min": "the least {value}",
-    "max": "the greatest {value}",
-    "first": "{value} of the earliest event",
-    "last": "{value} of the latest event",
-    "distinct": "how many different {value} there were",
-    "topk": "the {k} {value} with the most weight, heaviest first",
-    "decay": "a score: each event adds its weight{times}, and it halves in {half_life}",
-    "per_key": "counts by {value}, of the {keys} seen last",
-    "rfm": "scores 1 to 5 of recency, frequency and {value}, and the segment's name",
-    "channel": "{value} of the first and of the last event",
-}
-# What a packed cell takes, bytes: one event, and the most.
-_BYTES: Final = {
-    "count": (3, 12), "sum": (7, 12), "avg": (9, 20), "min": (7, 12), "max": (7, 12),
-    "first": (20, 275), "last": (20, 275), "flag": (13, 22), "distinct": (9, 72),
-    "topk": (27, 3400), "decay": (18, 170), "per_key": (20, 4800), "stage": (15, 25),
-    "rfm": (21, 35), "channel": (30, 540), "expr": (4, 70), "value_tier": (8, 10),
-    "import": (15, 275), "churn_risk": (22, 150),
-}  # fmt: skip
+# What a packed cell of a window takes, bytes: one event, and the most.
 _TILES_BYTES: Final = (16, 2300)
-_ERRORS: Final = {
-    "distinct": "exact up to 16, then a standard error of 13 %",
-    "topk": "exact while a user has no more than {most} different values",
-    "decay": "to 0.0001; what is 20 half-lives old is 0",
-    "per_key": "exact while a user has no more than {keys} different values",
-    "churn_risk": "exact by its formula (docs/tags.md); the latest 16 events count",
-    "expr": "as the tags it reads",
-    "value_tier": "as the tag it reads; by quantiles: as of the last `siyu tags bounds`",
-}
 
 
 def describe(tag: Tag, rulebook: Rulebook) -> dict[str, Any]:
     """Return what is known of a tag from its definition, as JSON has it."""
-    window_ms = getattr(tag, "window_ms", None)
-    least, most = _TILES_BYTES if window_ms else _BYTES[tag.kind]
+    spec, window_ms = spec_of(tag), getattr(tag, "window_ms", None)
+    least, most = _TILES_BYTES if window_ms else spec.state_bytes
     rules, tags = readers(tag.id, rulebook)
     return {
         "tag": tag.id,
         "kind": tag.kind,
         "layer": layer_of(tag),
         "description": tag.description,
-        "means": _means(tag),
-        "events": [] if isinstance(tag, ExprTag) else list(tag.event),
-        "where": {} if isinstance(tag, ExprTag) else tag.where.raw,
+        "means": spec.means(tag),
+        "events": [] if isinstance(tag, MadeTag) else list(tag.event),
+        "where": {} if isinstance(tag, MadeTag) else tag.where.raw,
         "made_of": sorted({ref.path[0] for ref in expr_refs(tag)})
-        if isinstance(tag, ExprTag)
+        if isinstance(tag, MadeTag)
         else [],
         "window": spell_ms(window_ms) if window_ms else None,
         "error": _error(tag, window_ms),
@@ -91,17 +50,9 @@ def readers(tag_id: str, rulebook: Rulebook) -> tuple[list[str], list[str]]:
     tags = [
         tag.id
         for tag in rulebook.tags
-        if isinstance(tag, ExprTag) and tag_id in {ref.path[0] for ref in expr_refs(tag)}
+        if isinstance(tag, MadeTag) and tag_id in {ref.path[0] for ref in expr_refs(tag)}
     ]
     return rules, tags
-
-
-def spell_ms(duration_ms: int) -> str:
-    """Return a duration as an author writes it."""
-    for unit in ("w", "d", "h", "m"):
-        if duration_ms % UNITS_MS[unit] == 0:
-            return f"{duration_ms // UNITS_MS[unit]}{unit}"
-    return f"{duration_ms / 1000:g}s"
 
 
 def _tags_in(condition: Condition) -> set[str]:
@@ -121,44 +72,8 @@ def _texts(value: object) -> Iterator[str]:
             yield from _texts(one)
 
 
-def _means(tag: Tag) -> str:  # noqa: PLR0911 - one flat case a kind
-    match tag:
-        case ValueTierTag():
-            if not tag.cases:
-                return f"high, middle or low by the quantiles of {tag.of}: no bounds yet"
-            cases = [condition for case in tag.cases for condition in case.values()]
-            high, middle = (leaf.right for case in cases for leaf in leaves(case.node))
-            return f"high from {high} of {tag.of} on, middle from {middle}, else low"
-        case ExprTag():
-            names = [name for case in tag.cases for name in case]
-            made = f"the first that holds of {', '.join(names)}, else {tag.otherwise}"
-            return made if names else "a number computed of tags"
-        case FlagTag():
-            until = f", or until {' or '.join(tag.until.event)}" if tag.until else ""
-            held = f" for {spell_ms(tag.ttl_ms)} after the latest" if tag.ttl_ms else ""
-            return f"true from an event on{held}{until}"
-        case StageTag():
-            names = [name for stage in tag.stages for name in stage]
-            return f"the first whose ages hold of {', '.join(names)}, else {tag.otherwise}"
-        case ImportTag():
-            return "what `siyu tags import` said last"
-        case ChurnRiskTag():
-            return (
-                "how unusual the silence is by the user's own rhythm: "
-                f"middle from {tag.middle:g}, high from {tag.high:g}"
-            )
-    return _MEANS[tag.kind].format(
-        value=getattr(tag, "value", None),
-        k=getattr(tag, "k", 0),
-        keys=getattr(tag, "keys", 0),
-        half_life=spell_ms(getattr(tag, "half_life_ms", None) or 0),
-        times=f" times {tag.value}" if tag.kind == "decay" and tag.value else "",
-    )
-
-
 def _error(tag: Tag, window_ms: int | None) -> str:
     if window_ms:
-        tile_ms = -(-window_ms // 96)
+        tile_ms = Window(window_ms).tile_ms
         return f"at most {spell_ms(tile_ms)} (a 96th) longer at either end, never shorter"
-    most = most_values(tag.k) if isinstance(tag, TopkTag) else 0
-    return _ERRORS.get(tag.kind, _EXACT).format(most=most, keys=getattr(tag, "keys", 0))
+    return spec_of(tag).error(tag)

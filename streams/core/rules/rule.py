@@ -23,7 +23,7 @@ from streams.core.rules.evaluation import Context, Evaluation
 from streams.core.rules.goals import Goals
 from streams.core.state.recent_times import MAX_KEYS
 from streams.core.state.user import State
-from streams.core.tags.kinds import plain
+from streams.core.tags.values import plain
 
 # Reads a tag of a state at a time.
 TagReader = Callable[[State, str, int], object]

@@ -12,16 +12,17 @@ from typing import Final
 from schemas.conditions import Ref, parse_ref
 from schemas.faults import Fault, Place, suggest
 from schemas.segments import SegmentTag
-from schemas.tags import ExprTag, ValueTierTag
+from schemas.tags import MadeTag
 from streams.core.language.compile import NUMBERS, ReadTag, tag_predicate
-from streams.core.tags.kinds import MAX_AMOUNT
+from streams.core.tags.kinds.value_tier_spec import ValueTierTag
+from streams.core.tags.values import MAX_AMOUNT
 
 Maker = Callable[[ReadTag], object]
 OPS: Final = ("add", "subtract", "multiply", "divide")
 _MAX_DEPTH: Final = 8
 
 
-def expr_refs(tag: ExprTag) -> Iterator[Ref]:
+def expr_refs(tag: MadeTag) -> Iterator[Ref]:
     """Yield every path that an expr reads, with its place in the tag."""
     if isinstance(tag, ValueTierTag):
         yield parse_ref(tag.of, ("of",), tags=True)
@@ -34,7 +35,7 @@ def expr_refs(tag: ExprTag) -> Iterator[Ref]:
         yield from _operands(tag.compute, ("compute",), _MAX_DEPTH)
 
 
-def make_expr(tag: ExprTag) -> Maker:
+def make_expr(tag: MadeTag) -> Maker:
     """Return the function that makes the value of an expr, ``None`` where it has none."""
     if tag.compute is not None:
         return _compute(tag.compute)

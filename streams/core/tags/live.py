@@ -10,14 +10,15 @@ from typing import ClassVar
 
 from schemas.errors import ConfigInvalid
 from schemas.events import Event
-from schemas.tags import EventTag, ExprTag
+from schemas.tags import EventTag, MadeTag
 from schemas.touches import TagChange
 from streams.core.language.compile import Getter, Predicate
 from streams.core.state.cells import Cell, Group, number_of
 from streams.core.state.user import State
 from streams.core.tags.catalogue import make_kind
 from streams.core.tags.exprs import expr_refs, make_expr
-from streams.core.tags.kinds import Kind, Lasting, Value, plain
+from streams.core.tags.kind import Kind, Lasting
+from streams.core.tags.values import Value, plain
 
 Bound = Callable[[Cell, int, int], int]
 
@@ -70,7 +71,7 @@ class LiveExpr:
 
     code: ClassVar[int] = ord("=")
 
-    def __init__(self, tag: ExprTag) -> None:
+    def __init__(self, tag: MadeTag) -> None:
         self.id, self._make = tag.id, make_expr(tag)
         self.number = number_of(tag.id)
         self.group, self.index = Group([self.number]), 0

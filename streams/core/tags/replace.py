@@ -7,8 +7,8 @@ from schemas.touches import TagChange
 from streams.core.event_time import event_time_ms
 from streams.core.state.cells import Cell
 from streams.core.state.user import State
-from streams.core.tags.kinds import Value
 from streams.core.tags.live import LiveExpr, LiveTag, readers
+from streams.core.tags.values import Value
 
 
 def replaced(

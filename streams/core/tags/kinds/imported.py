@@ -12,7 +12,8 @@ import msgspec
 
 from schemas.events import Event
 from streams.core.state.cells import Cell
-from streams.core.tags.kinds import Lasting, Value, plain
+from streams.core.tags.kind import Lasting
+from streams.core.tags.values import Value, plain
 
 _rank: Final = msgspec.json.Encoder().encode
 

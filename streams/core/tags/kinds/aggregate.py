@@ -1,9 +1,8 @@
-"""Means, extremes and distinct counts: ever, or in a sliding window of tiles.
+"""Means and extremes: ever, or in a sliding window of tiles; missing where there is nothing.
 
 All are joined by functions for which order and grouping do not matter: late and
 out-of-order events count fully, and ``merge`` is exact. Windows err by at most a tile (a
-96th of the window) at either end. Where there is nothing, a distinct count reads 0 and
-the others are missing.
+96th of the window) at either end.
 """
 # ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
 
@@ -12,23 +11,10 @@ from dataclasses import dataclass
 from functools import reduce
 from typing import Any, ClassVar, Final
 
-import msgspec
-
 from streams.core.state.cells import Cell
-from streams.core.tags.kinds import UNMOVED, Lasting, Value, scaled, unscaled
-from streams.core.tags.sketch import (
-    EMPTY,
-    HASH_BYTES,
-    MAX_HASHES,
-    estimate,
-    hash_of,
-    hashes_of,
-    registered,
-)
+from streams.core.tags.kind import Lasting
+from streams.core.tags.values import Value, scaled, unscaled
 from streams.core.tags.windows import Window, bounded
-
-MAX_KEY: Final = 64
-_json = msgspec.json.Encoder().encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,70 +88,6 @@ class Sliding:
         made = self._window.merge(one, two, clock_ms)
         made[2] = self.read(made, clock_ms)
         return made
-
-
-class Distinct(Lasting):
-    """A count of different values: ``[code, hashes or sketch, count of the sketch]``.
-
-    Exact up to 16 values, held as hashes of 32 bits (two share one for a user in 36
-    million); over that a HyperLogLog sketch of 64 registers with a standard error of 13 %.
-    Which of the two, and every register, follows from the set of values alone: it depends
-    neither on the order nor on what is merged with what.
-    """
-
-    code: ClassVar[int] = ord("d")
-    empty: ClassVar[Value] = 0
-
-    def new(self) -> Cell:
-        return [self.code, b"", 0]
-
-    def accept(self, raw: object) -> bytes | None:
-        key = key_text(raw)
-        return None if key is None else hash_of(key)
-
-    def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: bytes) -> tuple[Value, Value]:
-        held, before = cell[1], cell[2]
-        if before:
-            sketch = registered(held, value)
-            if sketch is held:
-                return UNMOVED
-            _set(cell, sketch)
-            return before, cell[2]
-        # Bytes of two neighbours may spell a hash across their border.
-        if value in held and value in hashes_of(held):
-            return UNMOVED
-        cell[1] = held + value
-        before = len(held) // HASH_BYTES
-        if before == MAX_HASHES:
-            _set(cell, reduce(registered, hashes_of(cell[1]), EMPTY))
-        return before, cell[2] or before + 1
-
-    def read(self, cell: Cell, at_ms: int) -> Value:
-        sketched: int = cell[2]
-        return sketched or len(cell[1]) // HASH_BYTES
-
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        if two[2]:
-            one, two = two, one
-        if not two[2]:
-            for value in hashes_of(two[1]):
-                self.fold(one, clock_ms, clock_ms, value)
-        else:
-            _set(one, bytes(map(max, one[1], two[1])))
-        return one
-
-
-def _set(cell: Cell, sketch: bytes) -> None:
-    cell[1], cell[2] = sketch, max(MAX_HASHES + 1, round(estimate(sketch)))
-
-
-def key_text(raw: object) -> str | None:
-    """Return a value as a key, 64 characters at most; ``None`` for lists, mappings, nothing."""
-    if isinstance(raw, str):
-        return raw[:MAX_KEY]
-    if isinstance(raw, bool | int | float):
-        return str(_json(raw) if abs(raw) < 2**63 else _json(float(raw)), "ascii")
-    return None
 
 
 def _pair(raw: object) -> list[int] | None:

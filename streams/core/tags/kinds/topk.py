@@ -12,9 +12,10 @@ from typing import ClassVar, Final, cast
 from schemas.events import Event
 from streams.core.language.compile import Getter
 from streams.core.state.cells import Cell
-from streams.core.tags.aggregates import MAX_KEY, key_text
-from streams.core.tags.decay import KEEP, Periods, Weighed, add_all, prune, rescale, weight
-from streams.core.tags.kinds import UNMOVED, Lasting, Value
+from streams.core.tags.getters import Weighed
+from streams.core.tags.kind import UNMOVED, Lasting
+from streams.core.tags.periods import KEEP, Periods, add_all, prune, rescale, weight
+from streams.core.tags.values import MAX_KEY, Value, key_text
 from streams.core.tags.windows import bounded
 
 # Weights of a preference are ranked, not shown: a thousandth is fine enough.

@@ -21,9 +21,8 @@ from math import ceil, sqrt
 from statistics import NormalDist
 from typing import ClassVar, Final
 
-from schemas.tags import ChurnRiskTag
 from streams.core.state.cells import Cell
-from streams.core.tags.kinds import Value
+from streams.core.tags.values import Value
 
 TIMES: Final = 16
 LEVELS: Final = ("low", "middle", "high")
@@ -44,9 +43,9 @@ class Churn:
     empty: ClassVar[Value] = None
     of_now: ClassVar[bool] = True
 
-    def __init__(self, tag: ChurnRiskTag) -> None:
-        self._rhythm_ms = tag.rhythm_ms
-        self._middle, self._high = (_NORMAL.inv_cdf(risk) for risk in (tag.middle, tag.high))
+    def __init__(self, rhythm_ms: int, middle: float, high: float) -> None:
+        self._rhythm_ms = rhythm_ms
+        self._middle, self._high = (_NORMAL.inv_cdf(risk) for risk in (middle, high))
         self._steps = sorted((*TENTHS, self._middle, self._high))
         self._least = self._steps[0]
         # The rhythm that was asked for last, and of which intervals: it is asked for in turns.

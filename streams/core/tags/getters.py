@@ -1,0 +1,76 @@
+"""What a tag reads of an event: the value at its path, what the event weighs, what is folded.
+
+These functions run for each event of a tag, so they are compiled, and chosen once at load.
+"""
+
+from collections.abc import Mapping
+
+from schemas.conditions import parse_ref
+from schemas.events import Event
+from schemas.tags import EventTag
+from streams.core.language.compile import Getter, getter
+from streams.core.tags.kind import Kind
+from streams.core.tags.values import MAX_TEXT
+
+# A value, and what its event weighs.
+Weighed = tuple[object, float]
+
+
+def at_path(path: str) -> Getter:
+    """Return what reads the value at a path of an event."""
+    return getter(parse_ref(path, (), tags=False))
+
+
+def value_of(tag: EventTag) -> Getter:
+    """Return what reads the value of a tag, true for one that has no path to it."""
+    path = getattr(tag, "value", None)
+    return _true if path is None else at_path(path)
+
+
+def weighed(path: str | None, weights: Mapping[str, float]) -> Getter:
+    """Return what reads ``Weighed``: the value at a path (1 without one), and its weight."""
+    read = _one if path is None else at_path(path)
+
+    def weigh(event: Event) -> object:
+        return read(event), weights.get(event.event, 1)
+
+    return weigh
+
+
+def accepted(_tag: EventTag, kind: Kind, value: Getter) -> Getter:
+    """Return what folds all values that the kind accepts."""
+    accept = kind.accept
+
+    def take(event: Event) -> object:
+        return accept(value(event))
+
+    return take
+
+
+def accepted_text(_tag: EventTag, kind: Kind, value: Getter) -> Getter:
+    """Return the same for a kind of plain values, which are mostly short texts."""
+    accept = kind.accept
+
+    def take(event: Event) -> object:
+        found = value(event)
+        return found if type(found) is str and len(found) <= MAX_TEXT else accept(found)
+
+    return take
+
+
+def happened(_tag: EventTag, kind: Kind, _value: Getter) -> Getter:
+    """Return what folds every event, whatever it holds: the kind accepts the event itself."""
+    return kind.accept
+
+
+def untouched(_tag: EventTag, _kind: Kind, value: Getter) -> Getter:
+    """Return what folds the value as it is: the kind accepts all."""
+    return value
+
+
+def _true(event: Event) -> object:  # noqa: ARG001 - a getter that needs no event
+    return True
+
+
+def _one(event: Event) -> object:  # noqa: ARG001 - as above
+    return 1
