@@ -21,7 +21,7 @@ from streams.agents.ports import Batch
 from streams.authoring.load import load_rulebook
 from streams.authoring.plan import load_plan
 from streams.core.engine import Engine
-from streams.runtime.lanes.producers import partition_of
+from streams.kafka_client.producing import partition_of
 
 _NAMES: Final = ("product_viewed", "product_viewed", "cart_added", "product_viewed", "order_paid")
 _USERS: Final = 5000

@@ -25,7 +25,7 @@ from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook
 from streams.core.tags.exprs import expr_refs, make_expr
 from streams.core.tags.kinds import plain
-from streams.runtime.lanes.producers import partition_of
+from streams.kafka_client.producing import partition_of
 from streams.runtime.state.shard import HEADER_BYTES, offset_of
 from streams.runtime.topics import start
 

@@ -30,7 +30,8 @@ from sinks.clickhouse.tag_history import TagHistory
 from streams.commands.tags.audit import WORKER_GROUP, audit_tags
 from streams.core.rebuild import Rebuilder, alone
 from streams.core.rulebook import Rulebook, tag_version
-from streams.runtime.lanes.producers import new_producer, partition_of
+from streams.kafka_client.producing import partition_of
+from streams.runtime.lanes.producers import new_producer
 from streams.runtime.topics import start
 
 MAX_ROUNDS: Final = 10

@@ -10,9 +10,9 @@ from schemas.profiles import Found, TimerNow
 from streams.agents.engage import Engage
 from streams.core.profiles import tags_now
 from streams.core.state.user import State
+from streams.kafka_client.producing import partition_of
 from streams.runtime.lanes.lane import PartitionLane
 from streams.runtime.lanes.lanes import Lanes
-from streams.runtime.lanes.producers import partition_of
 from streams.runtime.serving.directory import Directory
 
 # How long a request waits for the index of identities, the first time that it is made.
