@@ -6,10 +6,8 @@ that the next owner of a partition could not finish: see ``lane`` for the order 
 
 import asyncio
 import gc
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -31,6 +29,7 @@ from aiokafka.errors import (
 )
 
 from schemas.settings import Settings
+from schemas.signals import on_stop_signals
 from sinks.clickhouse.lane import Lane
 from sinks.clickhouse.plan import Plan, from_metadata, to_metadata
 from sinks.clickhouse.tables import BY_TOPIC
@@ -276,18 +275,10 @@ def run(settings: Settings, *, once: bool = False) -> None:
 async def _run(settings: Settings, *, once: bool) -> None:
     lander = Lander(settings)
     work = asyncio.create_task(lander.work(once=once))
-    _on_signals(work.cancel)
+    on_stop_signals(work.cancel)
     log.info("land.started", kafka=settings.kafka, once=once)
     try:
         with suppress(asyncio.CancelledError):
             await work
     finally:
         await lander.stop()
-
-
-def _on_signals(stop: Callable[[], object]) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return  # signals belong to the embedding program
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from schemas.authoring import Condition, Match
+from schemas.authoring import Condition, Match, spell_duration
 from schemas.channels import CHANNELS, needs_consent, window_ms
 from schemas.rules import Rule, Send, Step
 from schemas.triggers import Date, Trigger
@@ -168,11 +168,14 @@ class _Lint:
         named = ", ".join(send.via)
         if waited_ms >= open_ms:
             hint = "add a channel that stays open, like mini.subscribe"
-            raise Fault(place, f"{named} is closed {_told(open_ms)} after the event", hint)
+            raise Fault(place, f"{named} is closed {spell_duration(open_ms)} after the event", hint)
         held_ms = self._longest_hold_ms()
         if held_ms >= open_ms:
-            hint = f"write max_hold below {_told(open_ms)}, hit: send, or add a channel"
-            problem = f"quiet hours may hold it {_told(held_ms)}, {named} is open {_told(open_ms)}"
+            opening = spell_duration(open_ms)
+            hint = f"write max_hold below {opening}, hit: send, or add a channel"
+            problem = (
+                f"quiet hours may hold it {spell_duration(held_ms)}, {named} is open {opening}"
+            )
             raise Fault((*self._place, "guard", "quiet"), problem, hint)
 
     def _longest_hold_ms(self) -> int:
@@ -265,10 +268,3 @@ def _known(name: str | None, defined: Collection[str], place: Place, what: str, 
     if name is not None and name not in defined:
         hint = suggest(name, defined) or f"define it under {where}"
         raise Fault(place, f"unknown {what} {name}", hint)
-
-
-def _told(duration_ms: int) -> str:
-    for unit, of_ms in (("d", _DAY_MS), ("h", 60 * _MINUTE_MS), ("m", _MINUTE_MS)):
-        if duration_ms >= of_ms and duration_ms % of_ms == 0:
-            return f"{duration_ms // of_ms} {unit}"
-    return f"{duration_ms / 1000:g} s"

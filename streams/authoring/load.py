@@ -142,8 +142,6 @@ def explain(located: Located, invalid: ValidationError) -> ConfigInvalid:
         problem, hint = f"unknown key {key}", suggest(key, _vocabulary())
     elif kind == "missing":
         problem, hint = f"{key} is missing", ""
-    elif kind == "not_yet":
-        problem = f"not supported yet: {key}"
     elif kind in ("union_tag_invalid", "union_tag_not_found"):
         problem, hint = _unknown_kind(error["input"])
         place = (*place, "kind")

@@ -2,12 +2,13 @@ from pathlib import Path
 
 import pytest
 
+from schemas.authoring import spell_duration
 from schemas.settings import ROOT
 from schemas.tags import TagKinds, layer_of
 from streams.authoring.load import load_rulebook
 from streams.commands.tags.explain import canonical
 from streams.commands.tags.lint import lint
-from streams.commands.tags.words import describe, spell_ms
+from streams.commands.tags.words import describe
 from tests.engine_story import book
 from tests.laws.test_kinds_laws import RULEBOOK
 
@@ -90,6 +91,6 @@ def test_users_and_durations_are_spelled_as_people_write_them() -> None:
     assert [canonical(one) for one in ("me", "user_id:me", "openid:wx:o", "a:b")] == [
         "user_id:me", "user_id:me", "openid:wx:o", "user_id:a:b",
     ]  # fmt: skip
-    assert [spell_ms(one) for one in (60_000, 86_400_000, 604_800_000, 1500)] == [
+    assert [spell_duration(one) for one in (60_000, 86_400_000, 604_800_000, 1500)] == [
         "1m", "1d", "1w", "1.5s",
     ]  # fmt: skip

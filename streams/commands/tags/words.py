@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from schemas.authoring import UNITS_MS, Condition
+from schemas.authoring import Condition, spell_duration
 from schemas.tags import (
     ChurnRiskTag,
     ExprTag,
@@ -72,7 +72,7 @@ def describe(tag: Tag, rulebook: Rulebook) -> dict[str, Any]:
         "made_of": sorted({ref.path[0] for ref in expr_refs(tag, ())})
         if isinstance(tag, ExprTag)
         else [],
-        "window": spell_ms(window_ms) if window_ms else None,
+        "window": spell_duration(window_ms) if window_ms else None,
         "error": _error(tag, window_ms),
         "state_bytes": {"one_event": least, "at_most": most},
         "read_by": {"rules": rules, "tags": tags},
@@ -94,14 +94,6 @@ def readers(tag_id: str, rulebook: Rulebook) -> tuple[list[str], list[str]]:
         if isinstance(tag, ExprTag) and tag_id in {ref.path[0] for ref in expr_refs(tag, ())}
     ]
     return rules, tags
-
-
-def spell_ms(duration_ms: int) -> str:
-    """Return a duration as an author writes it."""
-    for unit in ("w", "d", "h", "m"):
-        if duration_ms % UNITS_MS[unit] == 0:
-            return f"{duration_ms // UNITS_MS[unit]}{unit}"
-    return f"{duration_ms / 1000:g}s"
 
 
 def _tags_in(condition: Condition) -> set[str]:
@@ -134,7 +126,7 @@ def _means(tag: Tag) -> str:  # noqa: PLR0911 - one flat case a kind
             return made if names else "a number computed of tags"
         case FlagTag():
             until = f", or until {' or '.join(tag.until.event)}" if tag.until else ""
-            held = f" for {spell_ms(tag.ttl_ms)} after the latest" if tag.ttl_ms else ""
+            held = f" for {spell_duration(tag.ttl_ms)} after the latest" if tag.ttl_ms else ""
             return f"true from an event on{held}{until}"
         case StageTag():
             names = [name for stage in tag.stages for name in stage]
@@ -150,7 +142,7 @@ def _means(tag: Tag) -> str:  # noqa: PLR0911 - one flat case a kind
         value=getattr(tag, "value", None),
         k=getattr(tag, "k", 0),
         keys=getattr(tag, "keys", 0),
-        half_life=spell_ms(getattr(tag, "half_life_ms", None) or 0),
+        half_life=spell_duration(getattr(tag, "half_life_ms", None) or 0),
         times=f" times {tag.value}" if tag.kind == "decay" and tag.value else "",
     )
 
@@ -158,6 +150,6 @@ def _means(tag: Tag) -> str:  # noqa: PLR0911 - one flat case a kind
 def _error(tag: Tag, window_ms: int | None) -> str:
     if window_ms:
         tile_ms = -(-window_ms // 96)
-        return f"at most {spell_ms(tile_ms)} (a 96th) longer at either end, never shorter"
+        return f"at most {spell_duration(tile_ms)} (a 96th) longer at either end, never shorter"
     most = most_values(tag.k) if isinstance(tag, TopkTag) else 0
     return _ERRORS.get(tag.kind, _EXACT).format(most=most, keys=getattr(tag, "keys", 0))
