@@ -15,6 +15,7 @@ from rich.console import Console
 from benchmarks import report
 from deploy.local import stack
 from deploy.progress import Progress
+from schemas import clock
 from schemas.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.history import History
@@ -82,7 +83,7 @@ def run(*, events: int, rounds: int, quiet: bool) -> dict[str, Any]:
 
 
 def _play(settings: Settings, name: str, *, quiet: bool) -> dict[str, Any]:
-    span = Span(0, time.time_ns() // 1_000_000)
+    span = Span(0, clock.now_ms())
     if name == "backtest":
         return backtest(settings, find_book(settings, None), span, quiet=quiet)
     extent = History(settings.clickhouse, span.until_ms).extent()

@@ -12,7 +12,8 @@ from kafka.errors import KafkaError
 
 from schemas.errors import no_broker
 from schemas.settings import Settings
-from streams.runtime.lanes.producers import Unaddressed, new_producer, partition_of, send_all
+from streams.kafka_client.producing import partition_of
+from streams.runtime.lanes.producers import Unaddressed, new_producer, send_all
 
 _CHUNK: Final = 20_000
 Progress = Callable[[int], None]

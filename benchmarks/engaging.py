@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from kafka import KafkaProducer
 
+from schemas import clock
 from schemas.events import Event, encode_event
 from schemas.settings import Settings
 from schemas.topics import EVENTS
@@ -21,7 +22,7 @@ from streams.agents.ports import Batch
 from streams.authoring.load import load_rulebook
 from streams.authoring.plan import load_plan
 from streams.core.engine import Engine
-from streams.runtime.lanes.producers import partition_of
+from streams.kafka_client.producing import partition_of
 
 _NAMES: Final = ("product_viewed", "product_viewed", "cart_added", "product_viewed", "order_paid")
 _USERS: Final = 5000
@@ -112,7 +113,7 @@ async def _flow(kafka: str, users: int, per_s: int) -> None:
     while True:
         for _ in range(max(1, per_s // 50)):
             number += 1
-            now_ms = time.time_ns() // 1_000_000
+            now_ms = clock.now_ms()
             # The id says where a run began: those of another are no duplicates.
             one = event(time.time_ns() & 0xFFFFFFFFFFFF, number * 7919 % users, now_ms)
             key = one.user.encode()

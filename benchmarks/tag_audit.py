@@ -43,7 +43,7 @@ def main() -> None:
             users=chosen.sample,
             seed=0,
             at_ms=None,
-            told=lambda _done: None,
+            progress=lambda _done: None,
         )
     )
     found = told(report, loaded, load_s)

@@ -25,8 +25,9 @@ from sinks.clickhouse.writer import Writer
 from streams.authoring.load import load_rulebook
 from streams.core.engine import Engine
 from streams.core.replay import run_timers
+from streams.kafka_client.producing import partition_of
 from streams.runtime.app import GROUP as WORKER_GROUP
-from streams.runtime.lanes.producers import new_producer, partition_of, send_all
+from streams.runtime.lanes.producers import new_producer, send_all
 from streams.runtime.state.shard import pack_value
 
 END_MS = 1_790_000_000_000

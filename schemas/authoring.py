@@ -22,28 +22,22 @@ class Authored(BaseModel):
 
 def parse_duration_ms(raw: object) -> int:
     """Return the milliseconds of ``90s``, ``30m``, ``24h``, ``7d`` or ``2w``."""
-    found = _DURATION.fullmatch(raw) if isinstance(raw, str) else None
-    if found is None:
+    duration = _DURATION.fullmatch(raw) if isinstance(raw, str) else None
+    if duration is None:
         raise PydanticCustomError(
             "duration",
             "{raw} is not a duration: write a whole number and a unit, like 30m, 24h or 7d",
             {"raw": repr(raw)},
         )
-    return int(found[1]) * UNITS_MS[found[2]]
+    return int(duration[1]) * UNITS_MS[duration[2]]
 
 
-def spell_ms(duration_ms: int) -> str:
-    """Return a duration as an author writes it."""
+def spell_duration(duration_ms: int) -> str:
+    """Return a duration as an author writes it, in its largest whole unit: ``2w``, ``90s``."""
     for unit in ("w", "d", "h", "m"):
-        if duration_ms % UNITS_MS[unit] == 0:
+        if duration_ms >= UNITS_MS[unit] and duration_ms % UNITS_MS[unit] == 0:
             return f"{duration_ms // UNITS_MS[unit]}{unit}"
     return f"{duration_ms / 1000:g}s"
-
-
-def _refuse(raw: object) -> object:
-    if raw is not None:
-        raise PydanticCustomError("not_yet", "not supported yet")
-    return None
 
 
 def _one_or_more(raw: object) -> object:
@@ -55,8 +49,6 @@ DurationMs = Annotated[
     BeforeValidator(parse_duration_ms),
     WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$"}),
 ]
-# A key of the language that this version knows but cannot do: better said than ignored.
-NotYet = Annotated[None, BeforeValidator(_refuse), WithJsonSchema({"type": "null"})]
 Id = Annotated[str, Field(pattern=ID_PATTERN)]
 EventName = Annotated[str, Field(min_length=1, max_length=256)]
 EventNames = Annotated[

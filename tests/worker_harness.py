@@ -13,7 +13,7 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
-from schemas import topics
+from schemas import clock, topics
 from schemas.raw import Envelope, to_headers
 from schemas.settings import Settings
 from streams.runtime.app import GROUP
@@ -98,7 +98,7 @@ class Feed:
         for item in items:
             envelope = Envelope(
                 door="segment", source="app", account=account,
-                received_at_ms=received_at_ms or time.time_ns() // 1_000_000,
+                received_at_ms=received_at_ms or clock.now_ms(),
             )  # fmt: skip
             key, body = str(item.get("userId", "")).encode(), json.dumps(item).encode()
             self._producer.send(topics.RAW.name, body, key, headers=to_headers(envelope))

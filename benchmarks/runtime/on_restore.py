@@ -12,7 +12,7 @@ from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch, Lane
 from streams.commands import log
-from streams.runtime.lanes.producers import partition_of
+from streams.kafka_client.producing import partition_of
 from streams.runtime.worker import Agent, FaustWorker
 
 SAMPLES: Final = 1000

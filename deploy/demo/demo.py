@@ -28,6 +28,7 @@ from deploy.demo.senders import Tally, send_day
 from deploy.demo.shoppers import FEWEST_SHOPPERS
 from deploy.local import ports
 from deploy.local.process import Process
+from schemas import clock
 from schemas.errors import ConfigInvalid, PartMissing, SiyuError
 from schemas.settings import DemoSettings, Settings, home
 from schemas.sources import load_sources
@@ -121,7 +122,7 @@ class Demo:
             self._wait_ready()
         tally = Tally()
         with self.phase("send"):
-            day = messages(users=users, seed=seed, now_ms=time.time_ns() // 1_000_000)
+            day = messages(users=users, seed=seed, now_ms=clock.now_ms())
             self._send(day, tally)
         if self.seconds["send"] * 1000 > (settle_ms := Settings().timer_settle_ms):
             self.say(f"sending took longer than waits settle ({settle_ms / 1000:g} s): they may")

@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from segment.analytics.client import Client
 
 from deploy.demo.messages import AppCall, Callback, Message, MiniBody, MiniEvent
+from schemas import clock
 from schemas.sources import Sources
 
 OK: Final = 200
@@ -179,7 +180,7 @@ def _mini_batches(
 
 
 def _sensors_body(batch: list[MiniEvent]) -> bytes:
-    flushed_ms = time.time_ns() // 1_000_000
+    flushed_ms = clock.now_ms()
     items = [event.body | {"_flush_time": flushed_ms} for event in batch]
     text = json.dumps(items, ensure_ascii=False, separators=(",", ":")).encode()
     # Every third device runs a version that compresses.

@@ -14,7 +14,6 @@ import hashlib
 import hmac
 import json
 import os
-import signal
 import sys
 import time
 from collections import Counter
@@ -24,7 +23,9 @@ from typing import Any, Final, Literal
 
 from aiohttp import web
 
+from schemas import clock
 from schemas.settings import Settings
+from schemas.signals import on_stop_signals
 
 TOLERANCE_S: Final = 300
 # Longer than any sender waits.
@@ -105,7 +106,7 @@ class Receiver:
         line: dict[str, Any] = {
             "idempotency_key": key,
             "body": body.decode("utf-8", "backslashreplace"),
-            "received_ms": time.time_ns() // 1_000_000,
+            "received_ms": clock.now_ms(),
             "status": status,
             "effect": effect,
         }
@@ -125,8 +126,7 @@ async def serve(receiver: Receiver, port: int) -> None:
     sys.stdout.write(json.dumps({"url": f"http://127.0.0.1:{bound}/touches"}) + "\n")
     sys.stdout.flush()
     stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    on_stop_signals(stop.set)
     await stop.wait()
     await runner.cleanup()
 

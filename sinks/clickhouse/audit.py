@@ -17,10 +17,10 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from clickhouse_driver import Client
 
-from schemas.errors import PartMissing, SinkUnavailable
+from schemas.errors import PartMissing, no_broker
 from schemas.settings import Settings
 from sinks.clickhouse.aggregates import Aggregate, aggregates, difference, rebuild
-from sinks.clickhouse.client import as_ours, connect
+from sinks.clickhouse.client import as_missing, connect
 from sinks.clickhouse.land import GROUP
 from sinks.clickhouse.plan import from_metadata
 from sinks.clickhouse.rows import UNREADABLE
@@ -63,14 +63,10 @@ def audit(settings: Settings, *, settled: bool = False, repair: bool = False) ->
     """
     try:
         return asyncio.run(_audit(settings, settled=settled, repair=repair))
-    except KafkaError as error:
-        raise PartMissing("kafka", str(error), remedy="is it up? `siyu status`") from error
+    except KafkaError as down:
+        raise no_broker(settings.kafka, down) from down
     except Exception as error:
-        if isinstance(ours := as_ours(error, "clickhouse"), SinkUnavailable):
-            raise PartMissing(
-                "clickhouse", str(ours), remedy="`siyu status`, `siyu migrate`"
-            ) from error
-        raise
+        raise as_missing(error) or error from error
 
 
 async def _audit(settings: Settings, *, settled: bool, repair: bool) -> dict[str, Any]:

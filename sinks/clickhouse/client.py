@@ -34,6 +34,7 @@ _BLAMES_ROWS: Final = frozenset({
 })  # fmt: skip
 # It logs each refused connection with a stack; ours is said once by whoever handles it.
 logging.getLogger("clickhouse_driver.connection").setLevel(logging.CRITICAL)
+_REMEDY: Final = "is it up? `siyu status`; SIYU_CLICKHOUSE names it"
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -109,6 +110,11 @@ def as_missing(error: Exception) -> PartMissing | None:
         if error.code in {ch.ErrorCodes.UNKNOWN_TABLE, ch.ErrorCodes.UNKNOWN_DATABASE}:
             return PartMissing("clickhouse", "the tables are not there", remedy="`siyu migrate`")
         return None
+    return as_down(error)
+
+
+def as_down(error: Exception) -> PartMissing | None:
+    """Return what is missing where ClickHouse did not answer, ``None`` if it did."""
     if isinstance(ours := as_ours(error, "clickhouse"), SinkUnavailable):
-        return PartMissing("clickhouse", str(ours), remedy="is it up? `siyu status`")
+        return PartMissing("clickhouse", str(ours), remedy=_REMEDY)
     return None

@@ -6,11 +6,8 @@ that the next owner of a partition could not finish: see ``lane`` for the order 
 
 import asyncio
 import gc
-import signal
-import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
@@ -32,11 +29,14 @@ from aiokafka.errors import (
 )
 
 from schemas.settings import Settings
+from schemas.signals import on_stop_signals
 from sinks.clickhouse.lane import Lane
 from sinks.clickhouse.plan import Plan, from_metadata, to_metadata
 from sinks.clickhouse.tables import BY_TOPIC
 from sinks.clickhouse.writer import Writer
+from streams.kafka_client.group_commits import commit_in_generation, fetch_committed, membership_of
 from streams.kafka_client.offset_fetch import mend_offset_fetch
+from streams.kafka_client.raw_records import keep_raw_records
 
 log = structlog.get_logger("siyu.land")
 GROUP: Final = "siyu-land"
@@ -51,23 +51,6 @@ _MOVED_ON: Final = (IllegalGenerationError, RebalanceInProgressError, UnknownMem
 _MAX_BUFFERED_BYTES: Final = 128 * 1024 * 1024
 
 
-class _Raw(OrderedDict[TopicPartition, Any]):
-    """What aiokafka has fetched; its records stay as its compiled parser made them.
-
-    It would copy each into a dataclass, which costs more than the parsing and adds only what
-    a batch knows already. Filtering of aborted transactions stays its own.
-    """
-
-    def __setitem__(self, tp: TopicPartition, fetched: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
-        if found := getattr(fetched, "_partition_records", None):
-            found._consumer_record = _as_it_is  # noqa: SLF001 - as above
-        super().__setitem__(tp, fetched)
-
-
-def _as_it_is(_: TopicPartition, record: Any) -> Any:  # noqa: ANN401 - aiokafka's compiled record
-    return record
-
-
 class PartitionLost(Exception):
     """The group gave the partition to somebody else: drop the lane, a rejoin follows."""
 
@@ -76,30 +59,21 @@ class GroupLedger:
     """The committed offset of one partition, valid for one generation of the group."""
 
     def __init__(self, consumer: AIOKafkaConsumer, tp: TopicPartition) -> None:
-        self._tp = tp
-        # aiokafka has no public way to the metadata of a commit nor to the generation.
-        self._coordinator: Any = consumer._coordinator  # noqa: SLF001 - as said above
-        self._membership = self._current()
+        self._consumer, self._tp = consumer, tp
+        self._membership = membership_of(consumer)
 
     async def open_plan(self) -> Plan | None:
         """Return the plan that a predecessor left open."""
-        committed = await self._coordinator.fetch_committed_offsets([self._tp])
-        found: OffsetAndMetadata | None = committed.get(self._tp)
-        return from_metadata(found.metadata) if found else None
+        committed = await fetch_committed(self._consumer, self._tp)
+        return from_metadata(committed.metadata) if committed else None
 
     async def commit(self, offset: int, plan: Plan | None) -> None:
         """Commit ``offset``; raises ``PartitionLost`` if the group has moved on."""
+        commit = OffsetAndMetadata(offset, to_metadata(plan))
         while True:
-            await self._coordinator.ensure_coordinator_known()
-            # Nothing may be awaited from here until the request is made. `consumer.commit` waits
-            # for a lock: if the session is lost meanwhile it commits as a groupless client, which
-            # the broker takes while the group is empty, or as a member of the next generation.
-            # Either would turn the offset back, or wipe a successor's plan.
-            if self._current() != self._membership:
-                raise PartitionLost(self._tp)
             try:
-                await self._coordinator._do_commit_offsets(  # noqa: SLF001 - as said above
-                    None, {self._tp: OffsetAndMetadata(offset, to_metadata(plan))}
+                await commit_in_generation(
+                    self._consumer, self._tp, commit, **self._membership._asdict()
                 )
             except _MOVED_ON as lost:
                 raise PartitionLost(self._tp) from lost
@@ -109,9 +83,6 @@ class GroupLedger:
                 await asyncio.sleep(_COMMIT_RETRY_S)
             else:
                 return
-
-    def _current(self) -> tuple[int, str]:
-        return self._coordinator.generation, self._coordinator.member_id
 
 
 class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is untyped
@@ -192,7 +163,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
                 await asyncio.sleep(_RETRY_S)
             else:
                 break
-        self._consumer._fetcher._records = _Raw()  # noqa: SLF001 - there is no hook
+        keep_raw_records(self._consumer)
         self._consumer.subscribe(topics=sorted(BY_TOPIC), listener=self)
 
     async def _poll(self) -> dict[TopicPartition, Any]:
@@ -304,18 +275,10 @@ def run(settings: Settings, *, once: bool = False) -> None:
 async def _run(settings: Settings, *, once: bool) -> None:
     lander = Lander(settings)
     work = asyncio.create_task(lander.work(once=once))
-    _on_signals(work.cancel)
+    on_stop_signals(work.cancel)
     log.info("land.started", kafka=settings.kafka, once=once)
     try:
         with suppress(asyncio.CancelledError):
             await work
     finally:
         await lander.stop()
-
-
-def _on_signals(stop: Callable[[], object]) -> None:
-    if threading.current_thread() is not threading.main_thread():
-        return  # signals belong to the embedding program
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop)

@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import structlog
 
+from schemas import clock
 from schemas.crash import crash_point
 from schemas.errors import SinkUnavailable
 from sinks.clickhouse.client import RowsRefused
@@ -210,7 +211,7 @@ class Lane:
         careful = plan is not None and await self._needs_care(plan, span)
         if plan is None:
             crash_point("land.before_plan")
-            await self._ledger.commit(span.first, plan_of(span, _now_ms()))
+            await self._ledger.commit(span.first, plan_of(span, clock.now_ms()))
             crash_point("land.after_plan")
         try:
             if not careful:
@@ -218,7 +219,7 @@ class Lane:
                 await self._insert_all(parts)
         except RowsRefused as refused:
             log.warning("land.block_refused", **self._who(), problem=refused.problem)
-            await self._ledger.commit(span.first, plan_of(span, _now_ms(), careful=True))
+            await self._ledger.commit(span.first, plan_of(span, clock.now_ms(), careful=True))
             careful = True
         if careful:
             await self._land_carefully(records)
@@ -232,7 +233,7 @@ class Lane:
         if plan.careful or not plan.matches(span):
             log.warning("land.plan_by_rows", **who, matches=plan.matches(span))
             return True
-        if _now_ms() - plan.at_ms < _TRUST_TOKEN_FOR_MS:
+        if clock.now_ms() - plan.at_ms < _TRUST_TOKEN_FOR_MS:
             log.info("land.plan_resumed", **who)
             return False
         there = await self._patiently(partial(self._writer.landed, span))
@@ -295,7 +296,3 @@ class Lane:
 
     def _who(self) -> dict[str, Any]:
         return {"topic": self.topic, "partition": self.partition}
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

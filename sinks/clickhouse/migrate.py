@@ -8,10 +8,10 @@ from urllib.parse import unquote, urlsplit
 
 from clickhouse_driver import Client
 
-from schemas.errors import ConfigInvalid, PartMissing, SinkUnavailable
+from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 from sinks.clickhouse.aggregates import fill_empty
-from sinks.clickhouse.client import as_ours, connect, database_of
+from sinks.clickhouse.client import as_down, connect, database_of
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 _LEDGER: Final = """
@@ -37,12 +37,7 @@ def migrate(settings: Settings, *, folder: Path = MIGRATIONS) -> list[str]:
     try:
         return _migrate(settings.clickhouse, folder)
     except Exception as error:
-        ours = as_ours(error, "clickhouse")
-        if isinstance(ours, SinkUnavailable):
-            raise PartMissing(
-                "clickhouse", str(ours), remedy="is it up? `siyu status`; SIYU_CLICKHOUSE names it"
-            ) from error
-        raise
+        raise as_down(error) or error from error
 
 
 def statements(text: str) -> Iterator[str]:

@@ -11,9 +11,8 @@ from typing import Final
 
 from clickhouse_driver import Client
 
-from schemas.errors import PartMissing, SinkUnavailable
 from schemas.settings import Settings
-from sinks.clickhouse.client import as_ours, connect
+from sinks.clickhouse.client import as_missing, connect
 from sinks.clickhouse.query import Question, describe, names
 
 PREFIX: Final = "ask_"
@@ -28,9 +27,7 @@ def make_views(settings: Settings) -> list[str]:
     try:
         return _make(client)
     except Exception as error:
-        if isinstance(ours := as_ours(error, "clickhouse"), SinkUnavailable):
-            raise PartMissing("clickhouse", str(ours), remedy="`siyu status`") from error
-        raise
+        raise as_missing(error) or error from error
     finally:
         client.disconnect()
 

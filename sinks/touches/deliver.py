@@ -1,7 +1,6 @@
 """`siyu deliver`: reads touches, calls their channels, writes what became of each."""
 
 import asyncio
-import signal
 from collections.abc import Collection
 from contextlib import suppress
 from typing import Final
@@ -12,8 +11,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaConnectionError, KafkaError
 
 from schemas import topics
-from schemas.errors import BrokerUnavailable, PartMissing
+from schemas.errors import BrokerUnavailable, PartMissing, no_broker
 from schemas.settings import Settings
+from schemas.signals import on_stop_signals
 from sinks.touches.channels import open_channels
 from sinks.touches.journal import GROUP, CommitOffset
 from sinks.touches.lane import Lane
@@ -33,9 +33,7 @@ def run(settings: Settings) -> None:
 
 async def _serve(settings: Settings) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    on_stop_signals(stop.set)
     timeout_s = settings.deliver_timeout_s
     async with aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=settings.deliver_concurrency),
@@ -82,8 +80,8 @@ class _Deliver(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         try:
             await self._consumer.start()
             present = await self._consumer.topics()
-        except KafkaConnectionError as error:
-            raise PartMissing("Kafka", str(error), remedy="start it: siyu up") from error
+        except KafkaConnectionError as down:
+            raise no_broker(self._settings.kafka, down) from down
         needed = (topics.TOUCHES, topics.LEDGER, topics.RECEIPTS, topics.REJECTED)
         missing = sorted(topic.name for topic in needed if topic.name not in present)
         if missing:

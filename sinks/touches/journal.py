@@ -20,7 +20,7 @@ from aiokafka.errors import (
 
 from schemas import topics, touches
 from schemas.crash import crash_point
-from schemas.errors import BrokerUnavailable, ConfigInvalid, Fenced, PartMissing
+from schemas.errors import BrokerUnavailable, ConfigInvalid, Fenced, no_broker
 from schemas.events import encode_event
 from schemas.rejects import Rejected, encode_rejected
 from schemas.settings import Settings
@@ -61,7 +61,7 @@ class Journal:
 
     def __init__(self, settings: Settings, partition: int, commit_offset: CommitOffset) -> None:
         self._partition, self._commit_offset = partition, commit_offset
-        self._transactional = settings.kafka_transactions
+        self._bootstrap, self._transactional = settings.kafka, settings.kafka_transactions
         self.transactional_id = f"{GROUP}-{partition}"
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka,
@@ -80,8 +80,8 @@ class Journal:
             await self._producer.start()
             for topic in (topics.LEDGER, topics.RECEIPTS, topics.EVENTS):
                 await self._check_partitions(topic.name)
-        except KafkaConnectionError as error:
-            raise PartMissing("Kafka", str(error), remedy="start it: siyu up") from error
+        except KafkaConnectionError as down:
+            raise no_broker(self._bootstrap, down) from down
         except KafkaError as error:
             raise BrokerUnavailable(topics.LEDGER.name, repr(error)) from error
 

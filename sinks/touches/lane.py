@@ -7,7 +7,6 @@ nobody else. The ledger carries open touches, so the offset may pass them.
 """
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
@@ -15,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 import structlog
 
+from schemas import clock
 from schemas.crash import crash_point
 from schemas.rejects import Reject, rejected
 from schemas.settings import Settings
@@ -166,7 +166,9 @@ class Lane:
                 continue
             begun.add(touch.touch_id)
             self._plan(
-                Entry(touch_id=touch.touch_id, state="sending", time_ms=_now_ms(), touch=touch),
+                Entry(
+                    touch_id=touch.touch_id, state="sending", time_ms=clock.now_ms(), touch=touch
+                ),
                 touch,
                 page,
             )
@@ -185,7 +187,10 @@ class Lane:
                 continue
             failure = Failure(touch.via[entry.step], answer.code, answer.detail, called=True)
             following = msgspec.structs.replace(
-                entry, step=entry.step + 1, failures=[*entry.failures, failure], time_ms=_now_ms()
+                entry,
+                step=entry.step + 1,
+                failures=[*entry.failures, failure],
+                time_ms=clock.now_ms(),
             )
             self._plan(following, touch, page)
 
@@ -209,7 +214,7 @@ class Lane:
 def _close(
     entry: Entry, touch: Touch, status: DeliveryStatus, outcome: Failure, page: Page
 ) -> None:
-    now_ms = _now_ms()
+    now_ms = clock.now_ms()
     page.entries.append(entry.closed(status, now_ms))
     page.receipts.append(
         Receipt(
@@ -247,7 +252,3 @@ def _read(record: Record, page: Page) -> Touch | None:
     where = {"partition": record.partition, "offset": record.offset}
     page.rejects.append((record.key, rejected(reject, None, body, **where)))
     return None
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

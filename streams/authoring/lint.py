@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from schemas.authoring import Match
+from schemas.authoring import Match, spell_duration
 from schemas.channels import CHANNELS, needs_consent, window_ms
 from schemas.conditions import Condition, Ref, leaves, parse_ref
 from schemas.faults import Fault, Place, suggest
@@ -187,12 +187,11 @@ class _Lint:
         hold_ms = self._longest_hold_ms()
         if waited_ms >= open_ms:
             hint = "add a channel that stays open, like mini.subscribe"
-            yield Fault(place, f"{named} is closed {_spell(open_ms)} after the event", hint)
+            yield Fault(place, f"{named} is closed {spell_duration(open_ms)} after the event", hint)
         elif hold_ms >= open_ms:
-            hint = f"write max_hold below {_spell(open_ms)}, hit: send, or add a channel"
-            problem = (
-                f"quiet hours may hold it {_spell(hold_ms)}, {named} is open {_spell(open_ms)}"
-            )
+            opening, longest = spell_duration(open_ms), spell_duration(hold_ms)
+            hint = f"write max_hold below {opening}, hit: send, or add a channel"
+            problem = f"quiet hours may hold it {longest}, {named} is open {opening}"
             yield Fault(("guard", "quiet"), problem, hint)
 
     def _longest_hold_ms(self) -> int:
@@ -282,10 +281,3 @@ def _known(
     if name is not None and name not in defined:
         hint = suggest(name, defined) or f"define it under {where}"
         yield Fault(place, f"unknown {what} {name}", hint)
-
-
-def _spell(duration_ms: int) -> str:
-    for unit, of_ms in (("d", _DAY_MS), ("h", 60 * _MINUTE_MS), ("m", _MINUTE_MS)):
-        if duration_ms >= of_ms and duration_ms % of_ms == 0:
-            return f"{duration_ms // of_ms} {unit}"
-    return f"{duration_ms / 1000:g} s"

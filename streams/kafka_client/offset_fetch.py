@@ -12,7 +12,7 @@ from aiokafka.errors import NoError, NotCoordinatorForGroupError, for_code
 from aiokafka.protocol.commit import OffsetFetchResponse_v2, OffsetFetchResponse_v3
 
 _ANSWERS: Final = (OffsetFetchResponse_v2, OffsetFetchResponse_v3)
-_send: Final = GroupCoordinator._send_req  # noqa: SLF001 - the one place where answers pass
+_send: Final = GroupCoordinator._send_req  # the one place where answers pass
 
 
 async def _send_checked(coordinator: Any, request: Any) -> Any:  # noqa: ANN401 - aiokafka is untyped
@@ -29,4 +29,4 @@ async def _send_checked(coordinator: Any, request: Any) -> Any:  # noqa: ANN401 
 
 def mend_offset_fetch() -> None:
     """Make every aiokafka consumer of this process see that error; may be called again."""
-    GroupCoordinator._send_req = _send_checked  # noqa: SLF001 - as above
+    GroupCoordinator._send_req = _send_checked

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.errors import KafkaError
 
 from schemas.errors import PartMissing, no_broker
 from schemas.settings import Settings
@@ -64,5 +64,5 @@ async def start(client: Any, settings: Settings) -> None:  # noqa: ANN401 - aiok
     """Start a client of the broker; raises ``PartMissing`` where it does not answer."""
     try:
         await client.start()
-    except (KafkaConnectionError, KafkaError) as down:
+    except KafkaError as down:
         raise no_broker(settings.kafka, down) from down

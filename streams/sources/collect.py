@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import signal
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -13,6 +12,7 @@ from aiohttp.log import server_logger
 
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
+from schemas.signals import on_stop_signals
 from schemas.sources import Sources, load_sources
 from streams.sources.edge import REQUEST_TIMEOUT_S, Edge
 from streams.sources.publisher import Publisher
@@ -98,8 +98,7 @@ class _Brief(logging.Filter):
 
 async def _serve(settings: Settings, app: web.Application) -> None:
     stopped = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    on_stop_signals(stopped.set)
     server_logger.addFilter(_Brief())
     runner = web.AppRunner(
         app,

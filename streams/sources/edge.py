@@ -3,15 +3,15 @@
 import asyncio
 import math
 import os
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from http import HTTPStatus
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
+from schemas import clock
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable
 from schemas.inbound import Door
@@ -30,6 +30,7 @@ Work = Callable[[web.Request, Hold, Arrival], Awaitable[web.Response]]
 Refuse = Callable[[web.Request, Refusal], web.Response]
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 log = structlog.get_logger(__name__)
+_Result = TypeVar("_Result")
 
 
 class Edge:
@@ -56,7 +57,7 @@ class Edge:
         answer = refuse or self.answer
 
         async def handle(request: web.Request) -> web.Response:
-            arrival = Arrival(time.time_ns() // 1_000_000, os.urandom(16).hex())
+            arrival = Arrival(clock.now_ms(), os.urandom(16).hex())
             self._requests += 1
             in_flight.inc()
             done: web.Response | Refusal
@@ -111,6 +112,13 @@ class Refused(Exception):
     def __init__(self, why: Refusal) -> None:
         super().__init__(why.code)
         self.why = why
+
+
+def unless_refused(result: _Result | Refusal) -> _Result:
+    """Return what a door read; raises ``Refused`` where that is a refusal."""
+    if isinstance(result, Refusal):
+        raise Refused(result)
+    return result
 
 
 def _why(error: Exception) -> Refusal | None:

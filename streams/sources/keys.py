@@ -8,7 +8,6 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
 
 from schemas.signing import SIGNATURE_HEADER, TIMESTAMP_HEADER, verify
 from schemas.sources import Limit, Source, Sources, WriteKey
@@ -87,6 +86,3 @@ def _account(entry: WriteKey, clock: Clock) -> Account:
 
 def _digest(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-
-
-TOO_FAST: Final = "this key has used up its rate"

@@ -7,15 +7,14 @@ and what a request is told hangs on one future and not on one for each of its re
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from functools import lru_cache
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.partitioner import murmur2
 
 from schemas import topics
 from schemas.errors import BrokerUnavailable
+from streams.kafka_client.producing import partition_of
 from streams.sources.records import Record
 
 # Records wait this long for others, and this long after those before: a broker pays for each
@@ -76,7 +75,7 @@ class Outbox:
         counts = {name: await self._partitions(name) for name in {r.topic for r in records}}
         ticket = _Ticket(len(records))
         for record in records:
-            place = record.topic, _partition_of(record.key, counts[record.topic])
+            place = record.topic, partition_of(record.key, counts[record.topic])
             lane = self._lanes.get(place) or self._lanes.setdefault(place, _Lane(*place))
             lane.queue.append((record, ticket))
         self._wake.set()
@@ -162,9 +161,3 @@ class Outbox:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-@lru_cache(maxsize=20_000)
-def _partition_of(key: bytes, partitions: int) -> int:
-    """Return the partition of a key, as the Java client and kafka-python choose it."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)

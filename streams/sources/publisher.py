@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from schemas import topics
 from schemas.errors import BrokerUnavailable
+from streams.kafka_client.producing import cancel_sender, on_sender_end
 from streams.sources.outbox import Outbox
 from streams.sources.records import Record
 
@@ -114,10 +115,7 @@ class Publisher:
         except asyncio.CancelledError:
             await _close(producer)
             raise
-        # The sender task is private, and the only place that tells of a fatal error.
-        producer._sender.sender_task.add_done_callback(  # noqa: SLF001
-            lambda _: self._discard(producer, None)
-        )
+        on_sender_end(producer, partial(self._discard, producer, None))
         log.info("broker connected", bootstrap=self._bootstrap)
         return producer
 
@@ -146,8 +144,5 @@ async def _close(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except (TimeoutError, KafkaError) as error:
         log.warning("producer not flushed", error=repr(error))
-        # An idempotent sender retries for ever, also when nobody waits for it any more.
-        sender = producer._sender.sender_task  # noqa: SLF001 - stop() left it running
-        if sender is not None:
-            sender.cancel()
+        cancel_sender(producer)
         await producer.client.close()

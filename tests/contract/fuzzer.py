@@ -3,7 +3,6 @@
 import base64
 import gzip
 import random
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -11,6 +10,7 @@ from urllib.parse import quote
 
 from pydantic import SecretStr
 
+from schemas import clock
 from streams.sources.sensors.read import java_hash
 from streams.sources.wechat.crypto import encrypt, signature
 from tests.collect_harness import APPID, CORPID, NEW_AES, TOKEN
@@ -154,7 +154,7 @@ class Fuzzer:
 def good(number: int, mark: str) -> list[Shot]:
     """Return one good event for each door, of user ``<mark>-<number>``."""
     user = f"{mark}-{number}"
-    now_ms = time.time_ns() // 1_000_000
+    now_ms = clock.now_ms()
     segment = (
         f'{{"writeKey":"k-app","batch":[{{"type":"track","event":"good","userId":"{user}"}}]}}'
     )

@@ -1,5 +1,4 @@
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 from clickhouse_driver import Client
 
-from schemas import topics
+from schemas import clock, topics
 from schemas.events import Event, decode_event
 from schemas.rejects import Rejected, decode_rejected
 from schemas.settings import Settings
@@ -88,7 +87,7 @@ def test_a_redrive_killed_at_every_step_sends_each_item_once_and_touches_nobody(
     kafka: str, feed: Feed, shop: Shop, tmp_path: Path
 ) -> None:
     env, log, count = environment(kafka, tmp_path), tmp_path / "log", 450
-    long_ago_ms = time.time_ns() // 1_000_000 - 2 * HOUR_MS
+    long_ago_ms = clock.now_ms() - 2 * HOUR_MS
     feed.send(shop.items(count), account=shop.event, received_at_ms=long_ago_ms)
     with worker(env, log):
         until(lambda: len(shop.rejects(feed)) == count, "all are rejected")

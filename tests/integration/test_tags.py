@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from clickhouse_driver.errors import Error as ClickHouseError
 
+from schemas import clock
 from schemas.settings import Settings
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.migrate import migrate
@@ -90,7 +91,7 @@ class Shop:
         return done.returncode, json.loads(done.stdout) if done.stdout else done.stderr
 
     def send(self, count: int, *, ago_h: float = 20.0) -> None:
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock.now_ms()
         items = []
         for _ in range(count):
             self.sent += 1

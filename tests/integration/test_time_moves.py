@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas import topics
+from schemas import clock, topics
 from schemas.settings import Settings
 from schemas.touches import TagChanges, decode_tag_changes
 from streams.commands.broker import ensure_topics
@@ -51,7 +51,7 @@ def test_a_user_is_dormant_after_30_days_at_that_time_with_no_event_arriving(
         first = {"type": "track", "event": "app_started", "userId": f"{shop}-a"}
         feed.send([first], account=shop)
         until(lambda: changes(f"{shop}-a"), "the worker runs")
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock.now_ms()
         happened_ms = now_ms - 30 * DAY_MS + LEFT_MS
         last = first | {
             "userId": f"{shop}-b", "originalTimestamp": _text(happened_ms), "sentAt": _text(now_ms),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.authoring import spell_ms
+from schemas.authoring import spell_duration
 from schemas.settings import ROOT
 from streams.authoring.load import load_rulebook
 from streams.commands.tags.explain import canonical
@@ -91,6 +91,6 @@ def test_users_and_durations_are_spelled_as_people_write_them() -> None:
     assert [canonical(one) for one in ("me", "user_id:me", "openid:wx:o", "a:b")] == [
         "user_id:me", "user_id:me", "openid:wx:o", "user_id:a:b",
     ]  # fmt: skip
-    assert [spell_ms(one) for one in (60_000, 86_400_000, 604_800_000, 1500)] == [
+    assert [spell_duration(one) for one in (60_000, 86_400_000, 604_800_000, 1500)] == [
         "1m", "1d", "1w", "1.5s",
     ]  # fmt: skip

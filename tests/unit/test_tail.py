@@ -1,16 +1,15 @@
-import time
 from typing import Any
 
 import msgspec
 
-from schemas import topics
+from schemas import clock, topics
 from schemas.events import Event
 from schemas.raw import Envelope
 from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.touches import Decision, Receipt, TagChanges, Touch, encode
 from streams.commands.tail.follow import Follower, Wanted, headline
 
-NOW_MS = time.time_ns() // 1_000_000
+NOW_MS = clock.now_ms()
 ENVELOPE = Envelope(door="segment", source="app", account="shop", received_at_ms=NOW_MS)
 
 

@@ -6,7 +6,6 @@ transaction under one transactional id: a killed redrive leaves both or neither,
 second one fences the first before it reads the notes.
 """
 
-import time
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,6 +14,7 @@ import msgspec
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError, ProducerFenced
 
+from schemas import clock
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, Fenced
 from schemas.events import Event
@@ -146,7 +146,7 @@ class Sender:
 def _record(topic: str, kept: Kept) -> tuple[bytes, bytes | None, list[tuple[str, bytes]]]:
     reject = kept.reject
     if topic == REDRIVEN.name:
-        note = Redriven(fingerprint=reject.fingerprint, at_ms=time.time_ns() // 1_000_000)
+        note = Redriven(fingerprint=reject.fingerprint, at_ms=clock.now_ms())
         return encode_redriven(note), kept.id.encode(), []
     assert reject.envelope is not None  # noqa: S101 - only the redrivable get here
     envelope = msgspec.structs.replace(reject.envelope, redrive_of=kept.id)

@@ -1,7 +1,6 @@
 """`siyu rules …` and `siyu explain`: rules looked at over time."""
 
 import re
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +9,7 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.console import Console
 
+from schemas import clock
 from schemas.settings import Settings
 from streams.commands.printing import Json, print_json
 
@@ -153,7 +153,7 @@ def _told(pushed: Any, as_json: bool) -> None:  # noqa: ANN401 - a Push, whose m
 def _span(start: str, to: str) -> Any:  # noqa: ANN401 - a Span, whose module is imported on use
     from streams.commands.rules.compare import Span
 
-    until_ms = _moment_ms(to) if to else time.time_ns() // 1_000_000
+    until_ms = _moment_ms(to) if to else clock.now_ms()
     return Span(_moment_ms(start) if start else 0, until_ms)
 
 

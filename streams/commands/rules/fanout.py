@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Any, Final, Protocol
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as Remaining
-
 from schemas.events import Event
 from sinks.clickhouse.history import Extent, History
+from streams.runtime.progress import progress_of
 
 # What the server sorts and groups at once for one part: each part is a look at the whole table.
 EVENTS_PER_PART: Final = 1_000_000
@@ -50,7 +47,7 @@ def fan_out(
     title: str = "",
     clocked: bool = False,
 ) -> Any:  # noqa: ANN401 - whatever the folds find
-    """Return what the folds found over all users, merged; a bar on stderr if it has a title."""
+    """Return what the folds found over all users, merged; progress on stderr if it has a title."""
     if extent.events <= _ALONE_EVENTS:
         history, fold = History(url, until_ms, clocked=clocked), make()
         for user, events in history.users(0, 1):
@@ -67,9 +64,8 @@ def fan_out(
     ) as pool:  # fmt: skip
         # The bar has a thread, so it comes after the processes.
         waiting = {pool.submit(_fold_part, part, parts) for part in range(parts)}
-        with _bar(title, extent.events) as bar:
-            task = bar.add_task(title, total=extent.events)
-            return _gather(waiting, lambda: bar.update(task, completed=done.value))
+        with progress_of(title, extent.events, quiet=not title) as progress:
+            return _gather(waiting, lambda: progress(done.value))
 
 
 def _start_method() -> str:
@@ -105,16 +101,6 @@ def _ended(waiting: set[Any]) -> Iterable[Any]:
         return [next(as_completed(waiting, timeout=0.2))]
     except TimeoutError:
         return []
-
-
-def _bar(title: str, total: int) -> Progress:
-    quiet = not title or not sys.stderr.isatty()
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), "events")
-    console = Console(stderr=True)
-    bar = Progress(*columns, TimeElapsedColumn(), Remaining(), console=console, disable=quiet)
-    if title and quiet:
-        console.print(f"{title}: {total:,} events", markup=False)
-    return bar
 
 
 def _prepare(history: tuple[str, int, bool], make: Callable[[], Fold], done: Any) -> None:  # noqa: ANN401 - a shared counter

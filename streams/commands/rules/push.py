@@ -3,7 +3,6 @@
 import asyncio
 import re
 import tempfile
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Final
 
 from aiokafka.errors import KafkaError, MessageSizeTooLargeError
 
+from schemas import clock
 from schemas.errors import BrokerUnavailable, ConfigInvalid
 from schemas.faults import suggest
 from schemas.rulebooks import VERSION_KEY, Pushed, encode, read_files, version_of
@@ -144,7 +144,7 @@ async def _publish(
 ) -> Push:
     published, version = await read_published(settings), version_of(files)
     pushed = Pushed(version=version, files=files, note=note,
-                    pushed_at_ms=time.time_ns() // 1_000_000)  # fmt: skip
+                    pushed_at_ms=clock.now_ms())  # fmt: skip
     before = published.newest
     if before is None or before.version != version:
         await _send(settings, pushed)

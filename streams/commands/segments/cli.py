@@ -3,14 +3,12 @@
 import csv
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, TextIO
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from schemas.errors import PartMissing
 from schemas.segments import PREFIX, SegmentTag
@@ -120,15 +118,17 @@ def export(
     rulebook: Folder = None,
 ) -> None:
     """Write all members as CSV or JSON lines; shows progress on stderr."""
-    with _store(_files(rulebook)) as (store, tag), _progress() as progress:
-        one = tag(segment)
-        task = progress.add_task(segment, total=store.count(one))
-        rows = store.members(one)
+    from streams.runtime.progress import progress_of
+
+    with _store(_files(rulebook)) as (store, tag):
+        defined = tag(segment)
+        columns = list(dict.fromkeys(store.query(defined).tags))
         part = out.with_name(out.name + ".tmp") if out is not None else None
-        with part.open("w", encoding="utf-8", newline="") if part else _stdout() as file:
-            _write(
-                file, form, list(dict.fromkeys(store.query(one).tags)), _told(rows, progress, task)
-            )
+        with (
+            progress_of(segment, store.count(defined)) as progress,
+            part.open("w", encoding="utf-8", newline="") if part else _stdout() as file,
+        ):
+            _write(file, form, columns, _counted(store.members(defined), progress))
         # A file of that name is whole, or it is not there.
         if part is not None and out is not None:
             part.replace(out)
@@ -168,26 +168,12 @@ def _stdout() -> Iterator[TextIO]:
     yield sys.stdout
 
 
-@contextmanager
-def _progress() -> Iterator[Progress]:
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        yield progress
-
-
-def _told(
-    rows: Iterator[tuple[str, dict[str, Any]]],
-    progress: Progress,
-    task: Any,  # noqa: ANN401 - rich's id
+def _counted(
+    rows: Iterator[tuple[str, dict[str, Any]]], progress: Callable[[int], None]
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    for row in rows:
+    for done, row in enumerate(rows, 1):
         yield row
-        progress.advance(task)
+        progress(done)
 
 
 def _write(

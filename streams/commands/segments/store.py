@@ -6,10 +6,9 @@ from typing import Any, Final
 import msgspec
 from clickhouse_driver import Client
 
-from schemas.errors import PartMissing, SinkUnavailable
 from schemas.segments import SegmentTag
 from schemas.settings import Settings
-from sinks.clickhouse.client import as_ours, connect
+from sinks.clickhouse.client import as_missing, connect
 from streams.commands.segments.sql import Query, members_sql
 from streams.core.rulebook import Rulebook
 
@@ -61,22 +60,15 @@ class SegmentStore:
                 found = zip(query.tags, values, strict=True)
                 yield user, {tag: _value(text) for tag, text in found if text is not None}
         except Exception as error:
-            raise _missing(error) or error from error
+            raise as_missing(error) or error from error
 
     def _ask(self, sql: str, params: dict[str, Any]) -> list[tuple[Any, ...]]:
         try:
             rows: list[tuple[Any, ...]] = self._client.execute(sql, params)
         except Exception as error:
-            raise _missing(error) or error from error
+            raise as_missing(error) or error from error
         return rows
 
 
 def _value(text: str) -> Any:  # noqa: ANN401 - any JSON value
     return msgspec.json.decode(text)
-
-
-def _missing(error: Exception) -> PartMissing | None:
-    ours = as_ours(error, "tags_latest")
-    if not isinstance(ours, SinkUnavailable):
-        return None
-    return PartMissing("clickhouse", str(ours), remedy="is it up? `siyu status`, `siyu migrate`")

@@ -26,13 +26,13 @@ from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook
 from streams.core.tags.exprs import expr_refs, make_expr
 from streams.core.tags.values import plain
-from streams.runtime.lanes.producers import partition_of
+from streams.kafka_client.producing import partition_of
 from streams.runtime.state.shard import HEADER_BYTES, offset_of
 from streams.runtime.topics import start
 
 WORKER_GROUP: Final = "siyu-worker"
 _REMEDY: Final = "`siyu tags backfill TAG`, if its definition is new or has changed"
-Told = Callable[[int], None]
+Progress = Callable[[int], None]
 
 
 @dataclass(slots=True)
@@ -59,13 +59,19 @@ class Expected:
 
 
 async def audit_tags(
-    settings: Settings, rulebook: Rulebook, *, users: int, seed: int, at_ms: int | None, told: Told
+    settings: Settings,
+    rulebook: Rulebook,
+    *,
+    users: int,
+    seed: int,
+    at_ms: int | None,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Return ``{"audit": "tags", "ok", "findings", "figures"}``; raises ``PartMissing``."""
     began_s = time.monotonic()
     with TagAudit(settings.clickhouse) as sql:
         sample = sql.sample(users, seed)
-        live = await read_live(settings, set(sample), told)
+        live = await read_live(settings, set(sample), progress)
         settled, behind = _settled(live, sample)
         sql.take(settled)
         events, latest_ms = sql.extent()
@@ -187,7 +193,7 @@ def _expected(sql: TagAudit, tag: Tag, at_ms: int, known: dict[str, Expected]) -
     return Expected(made, None)
 
 
-async def read_live(settings: Settings, users: set[str], told: Told) -> Live:
+async def read_live(settings: Settings, users: set[str], progress: Progress) -> Live:
     """Read the changelog of the worker's state for some users, and the groups' offsets."""
     live = Live()
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
@@ -198,7 +204,7 @@ async def read_live(settings: Settings, users: set[str], told: Told) -> Live:
         tps = [TopicPartition(EVENTS.name, one) for one in range(live.partitions)]
         group = await admin.list_consumer_group_offsets(WORKER_GROUP, partitions=tps)
         live.worker = {tp.partition: max(0, meta.offset) for tp, meta in group.items()}
-        await _read_states(settings, live, {user.encode() for user in users}, told)
+        await _read_states(settings, live, {user.encode() for user in users}, progress)
         group = await admin.list_consumer_group_offsets(LAND_GROUP, partitions=tps)
         live.lander = {tp.partition: max(0, meta.offset) for tp, meta in group.items()}
     finally:
@@ -206,7 +212,9 @@ async def read_live(settings: Settings, users: set[str], told: Told) -> Live:
     return live
 
 
-async def _read_states(settings: Settings, live: Live, keys: set[bytes], told: Told) -> None:
+async def _read_states(
+    settings: Settings, live: Live, keys: set[bytes], progress: Progress
+) -> None:
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka, enable_auto_commit=False,
         isolation_level=settings.isolation_level, max_partition_fetch_bytes=8 * 1024 * 1024,
@@ -225,7 +233,7 @@ async def _read_states(settings: Settings, live: Live, keys: set[bytes], told: T
                 for record in records:
                     if record.key in keys:
                         live.states[record.key.decode()] = record.value
-            told(done)
+            progress(done)
     finally:
         await consumer.stop()
 

@@ -19,6 +19,7 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
+from schemas import clock
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, PartMissing
 from schemas.events import encode_event
@@ -30,7 +31,8 @@ from sinks.clickhouse.tag_history import TagHistory
 from streams.commands.tags.audit import WORKER_GROUP, audit_tags
 from streams.core.rebuild import Rebuilder, alone
 from streams.core.rulebook import Rulebook, tag_version
-from streams.runtime.lanes.producers import new_producer, partition_of
+from streams.kafka_client.producing import partition_of
+from streams.runtime.lanes.producers import new_producer
 from streams.runtime.topics import start
 
 MAX_ROUNDS: Final = 10
@@ -40,7 +42,7 @@ _PATIENCE_S: Final = 120.0
 _AUDITED: Final = 1000
 FOR_EVER: Final = (-(2**62), 2**62)
 _PARTS: Final = {LAND_GROUP: ("lander", "siyu land"), WORKER_GROUP: ("worker", "siyu worker")}
-Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+ProgressOf = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(slots=True)
@@ -72,7 +74,7 @@ class Backfill:
         self._history = TagHistory(settings.clickhouse, tag.id, self.run_id, names, span)
         self._rebuilder = Rebuilder(rulebook, tag, self.run_id)
 
-    async def run(self, bar: Bar) -> dict[str, Any]:
+    async def run(self, progress_of: ProgressOf) -> dict[str, Any]:
         """Rebuild; return ``{"tag", "ok", ...}``. Raises ``PartMissing``, ``BrokerUnavailable``."""
         began_s, done = time.monotonic(), Rebuilt()
         admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.kafka)
@@ -87,35 +89,35 @@ class Backfill:
                     break
                 done.rounds += 1
                 done.events += events
-                with bar(f"round {done.rounds}: users", done.left) as told:
-                    ends = await self._round(producer, uptos, events, done, told)
+                with progress_of(f"round {done.rounds}: users", done.left) as progress:
+                    ends = await self._round(producer, uptos, events, done, progress)
                 await _until_passed(admin, LAND_GROUP, ends)
                 # Else the audit could find states as they were before the records.
                 await _until_passed(admin, WORKER_GROUP, ends)
         finally:
             await producer.stop()
             await admin.close()
-        return await self._told(done, began_s)
+        return await self._report(done, began_s)
 
-    async def _told(self, done: Rebuilt, began_s: float) -> dict[str, Any]:
-        told: dict[str, Any] = {
+    async def _report(self, done: Rebuilt, began_s: float) -> dict[str, Any]:
+        report: dict[str, Any] = {
             "tag": self._tag.id, "version": tag_version(self._tag), "rounds": done.rounds,
             "users": done.users, "events": done.events, "left": done.left,
             "seconds": round(time.monotonic() - began_s, 1), "audit": None,
         }  # fmt: skip
         if self._span == FOR_EVER:
             # Also the proof that the worker runs this definition: another's records it leaves.
-            report = await audit_tags(
+            audit = await audit_tags(
                 self._settings, alone(self._rulebook, self._tag), users=_AUDITED, seed=0,
-                at_ms=None, told=lambda _done: None,
+                at_ms=None, progress=lambda _done: None,
             )  # fmt: skip
-            told["audit"] = {"ok": report["ok"], "findings": report["findings"]}
-        ok = not done.left and (told["audit"] is None or told["audit"]["ok"])
-        return {**told, "ok": ok}
+            report["audit"] = {"ok": audit["ok"], "findings": audit["findings"]}
+        ok = not done.left and (report["audit"] is None or report["audit"]["ok"])
+        return {**report, "ok": ok}
 
     async def _round(
         self, producer: AIOKafkaProducer, uptos: dict[int, int], events: int, done: Rebuilt,
-        told: Callable[[int], None],
+        progress: Callable[[int], None],
     ) -> dict[int, int]:  # fmt: skip
         parts, sent = 1 + events // _PART_EVENTS, 0
         acks: list[Any] = []
@@ -130,7 +132,7 @@ class Backfill:
             crash_point("backfill.sending")
             if len(acks) == _FLUSH:
                 await _acked(acks, ends)
-                told(sent)
+                progress(sent)
         await _acked(acks, ends)
         done.users += sent
         return ends
@@ -139,7 +141,7 @@ class Backfill:
         for part in range(parts):
             for user, events in self._history.pending(uptos, part, parts):
                 partition = partition_of(user.encode(), len(uptos))
-                now_ms = time.time_ns() // 1_000_000
+                now_ms = clock.now_ms()
                 yield self._rebuilder.record(user, events, uptos[partition], now_ms), partition
 
 

@@ -2,13 +2,13 @@
 
 import asyncio
 import sys
-import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from schemas import clock
 from schemas.errors import ConfigInvalid
 from schemas.faults import suggest
 from schemas.settings import Settings
@@ -85,7 +85,7 @@ def explain(
     if user:
         from streams.commands.tags.explain import explain_user
 
-        now_ms = time.time_ns() // 1_000_000
+        now_ms = clock.now_ms()
         found |= explain_user(Settings(), loaded, chosen, user, now_ms=now_ms, limit=limit)
     if as_json:
         print_json(found)
@@ -110,9 +110,9 @@ def import_values(
     as_json: Json = False,
 ) -> None:
     """Give users values from outside; may be run again after a failure or a kill."""
-    from streams.commands.progress_bar import bar
     from streams.commands.tags import rows
     from streams.commands.tags.imports import send_rows
+    from streams.runtime.progress import progress_of
 
     if (file is None) == (not query):
         raise typer.BadParameter("say what: --file or --query")
@@ -126,9 +126,9 @@ def import_values(
         total = file.stat().st_size
         at_ms = at_ms or file.stat().st_mtime_ns // 1_000_000
     source = rows.of_file(file) if file is not None else rows.of_query(settings.clickhouse, query)
-    with bar(f"import {tag}", total, quiet=as_json) as told:
+    with progress_of(f"import {tag}", total, quiet=as_json) as progress:
         outcome = send_rows(
-            settings, tag, source, at_ms or time.time_ns() // 1_000_000, dry_run=dry_run, told=told
+            settings, tag, source, at_ms or clock.now_ms(), dry_run=dry_run, progress=progress
         )
     if as_json:
         print_json({"tag": tag, "dry_run": dry_run, **asdict(outcome)})
@@ -153,9 +153,9 @@ def backfill(
     as_json: Json = False,
 ) -> None:
     """Rebuild a new or changed tag from ClickHouse, while events flow; safe to run again."""
-    from streams.commands.progress_bar import bar
     from streams.commands.tags.backfill import FOR_EVER, Backfill
     from streams.commands.tags.rows import moment_ms
+    from streams.runtime.progress import progress_of
 
     try:
         span = (
@@ -166,7 +166,7 @@ def backfill(
         raise typer.BadParameter(str(wrong)) from wrong
     loaded = load(rulebook)
     run = Backfill(Settings(), loaded, find(loaded, tag), span=span, again=again, rounds=rounds)
-    done = asyncio.run(run.run(lambda title, total: bar(title, total, quiet=as_json)))
+    done = asyncio.run(run.run(lambda title, total: progress_of(title, total, quiet=as_json)))
     if as_json:
         print_json(done)
     else:
@@ -227,14 +227,14 @@ def audit_tags(
     as_json: Json = False,
 ) -> None:
     """Compare every tag of sampled users with SQL over raw events: drift, error by kind."""
-    from streams.commands.progress_bar import bar
     from streams.commands.tags.audit import audit_tags as run
     from streams.commands.tags.rows import moment_ms
+    from streams.runtime.progress import progress_of
 
     loaded, at_ms = load(rulebook), moment_ms(at) if at else None
-    with bar("states read", None, quiet=as_json) as told:
+    with progress_of("states read", None, quiet=as_json) as progress:
         report = asyncio.run(
-            run(Settings(), loaded, users=sample, seed=seed, at_ms=at_ms, told=told)
+            run(Settings(), loaded, users=sample, seed=seed, at_ms=at_ms, progress=progress)
         )
     if as_json:
         print_json(report)

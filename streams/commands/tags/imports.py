@@ -6,7 +6,6 @@ user, value and time, so a run that was killed is run again; and a tag takes the
 time, so even a repeat that nobody remembers changes nothing.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +15,7 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
+from schemas import clock
 from schemas.errors import BrokerUnavailable, no_broker
 from schemas.raw import Envelope, to_headers
 from schemas.settings import Settings
@@ -70,7 +70,7 @@ def send_rows(
     default_at_ms: int,
     *,
     dry_run: bool = False,
-    told: Callable[[int], None] = lambda _done: None,
+    progress: Callable[[int], None] = lambda _done: None,
 ) -> Outcome:
     """Send all good rows, acked by the broker; raises ``BrokerUnavailable``, then run it again.
 
@@ -81,11 +81,11 @@ def send_rows(
     try:
         for done, row in rows:
             outcome.rows += 1
-            told(done)
+            progress(done)
             at_ms = default_at_ms if isinstance(row, Bad) or row.at_ms is None else row.at_ms
             if isinstance(row, Bad):
                 outcome.refuse(row)
-            elif at_ms > time.time_ns() // 1_000_000 + _FUTURE_MS:
+            elif at_ms > clock.now_ms() + _FUTURE_MS:
                 outcome.refuse(Bad(row.line, "at: lies in the future"))
             elif sender is not None:
                 sender.send(item_of(tag, row, at_ms), row.user)
@@ -115,7 +115,7 @@ class _Sender:
             door="native",
             source="server",
             account=ACCOUNT,
-            received_at_ms=time.time_ns() // 1_000_000,
+            received_at_ms=clock.now_ms(),
         )
         key = item_key(item) if user.startswith("user_id:") else user.encode()
         try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
-from schemas.authoring import spell_ms
+from schemas.authoring import spell_duration
 from schemas.conditions import Condition
 from schemas.tags import MadeTag, Tag
 from streams.core.rulebook import Rulebook, tag_version
@@ -31,7 +31,7 @@ def describe(tag: Tag, rulebook: Rulebook) -> dict[str, Any]:
         "made_of": sorted({ref.path[0] for ref in expr_refs(tag)})
         if isinstance(tag, MadeTag)
         else [],
-        "window": spell_ms(window_ms) if window_ms else None,
+        "window": spell_duration(window_ms) if window_ms else None,
         "error": _error(tag, window_ms),
         "state_bytes": {"one_event": least, "at_most": most},
         "read_by": {"rules": rules, "tags": tags},
@@ -75,5 +75,5 @@ def _texts(value: object) -> Iterator[str]:
 def _error(tag: Tag, window_ms: int | None) -> str:
     if window_ms:
         tile_ms = Window(window_ms).tile_ms
-        return f"at most {spell_ms(tile_ms)} (a 96th) longer at either end, never shorter"
+        return f"at most {spell_duration(tile_ms)} (a 96th) longer at either end, never shorter"
     return spec_of(tag).error(tag)

@@ -1,11 +1,11 @@
 """The six topics that tell what became of an event, read as they grow."""
 
-import time
 from collections.abc import AsyncGenerator
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 
+from schemas import clock
 from schemas.settings import Settings
 from streams.commands.tail.follow import DECODERS, Follower, Wanted
 from streams.runtime.topics import partitions_of, start
@@ -44,7 +44,7 @@ async def _seek(settings: Settings, consumer: Any, ago_ms: int) -> None:  # noqa
     consumer.assign(tps)
     await consumer.seek_to_end(*tps)
     if ago_ms:
-        from_ms = time.time_ns() // 1_000_000 - ago_ms
+        from_ms = clock.now_ms() - ago_ms
         starts = await consumer.offsets_for_times(dict.fromkeys(tps, from_ms))
         for tp, found in starts.items():
             if found is not None:

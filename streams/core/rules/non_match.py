@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from schemas.authoring import spell_duration
 from schemas.conditions import Condition, parse_ref
 from schemas.events import Event
 from schemas.rules import Rule
@@ -108,7 +109,7 @@ def _count(silence: Silence, count: Count, events: Sequence[Event]) -> None:
                 best, best_key = n, name
     of = f" of {count.by} {best_key!r}" if count.by else ""
     silence.why.append(
-        f"count {min(best, count.n)} of {count.n} within {_spell(count.within_ms)}{of}"
+        f"count {min(best, count.n)} of {count.n} within {spell_duration(count.within_ms)}{of}"
         f" ({len(counted)} such events in all)"
     )
 
@@ -133,7 +134,7 @@ def _sequence(silence: Silence, sequence: Steps, events: Sequence[Event]) -> Non
         reached = max(reached, here)
     silence.why.append(
         f"sequence {reached} of {len(sequence.steps)} steps in order within "
-        f"{_spell(sequence.within_ms)}"
+        f"{spell_duration(sequence.within_ms)}"
     )
 
 
@@ -184,8 +185,8 @@ def _inactive(silence: Silence, inactive: Inactive, events: Sequence[Event], now
     due_ms = last_ms + inactive.for_ms
     verb = "would be" if due_ms > now_ms else "was"
     silence.why.append(
-        f"the user was last active at {_moment(last_ms)}: {_spell(inactive.for_ms)} of silence "
-        f"{verb} over at {_moment(due_ms)}"
+        f"the user was last active at {_moment(last_ms)}: "
+        f"{spell_duration(inactive.for_ms)} of silence {verb} over at {_moment(due_ms)}"
     )
 
 
@@ -213,11 +214,3 @@ def _last(events: Sequence[Event]) -> str:
 
 def _moment(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def _spell(duration_ms: int) -> str:
-    units = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000))
-    return next(
-        (f"{duration_ms // ms}{unit}" for unit, ms in units if duration_ms % ms == 0),
-        f"{duration_ms / 1000:g}s",
-    )

@@ -11,16 +11,13 @@ book-keeping can (shared facts: faust, 1), so it is replaced.
 """
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
 
 import faust
-from aiokafka import TopicPartition
-from aiokafka.errors import IllegalGenerationError
-from aiokafka.structs import OffsetAndMetadata
+from aiokafka import OffsetAndMetadata, TopicPartition
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from faust.types.tuples import ConsumerMessage
@@ -28,6 +25,9 @@ from mode.utils.futures import maybe_async
 from yarl import URL
 
 from streams.agents.ports import Batch
+from streams.kafka_client.fetching import last_answer, set_fetch_options, space_fetches
+from streams.kafka_client.group_commits import commit_in_generation
+from streams.kafka_client.raw_records import keep_raw_records
 
 # A long poll holds back the partitions of its broker node whose last records were being taken
 # when it was sent: whatever comes for them meanwhile waits for it. Faust's driver has 1500 ms.
@@ -47,7 +47,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
     transport: "MicroBatchTransport"
     consumer: "MicroBatchConsumer"
     fetched_in = -1  # the group's generation when records were taken last
-    _paced: Any = None
+    _prepared: Any = None  # the consumer whose fetching is ours already
 
     async def start(self) -> None:
         """Run on the loop of the agents: between two threads, each turn of either waits."""
@@ -70,59 +70,27 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
 
     def _create_worker_consumer(self, transport: Any) -> Any:  # noqa: ANN401 - aiokafka is untyped
         consumer = super()._create_worker_consumer(transport)
-        consumer._fetch_max_wait_ms = FETCH_MAX_WAIT_MS  # noqa: SLF001 - Faust hard-codes it
-        consumer._isolation_level = self.transport.isolation_level  # noqa: SLF001 - as above
+        set_fetch_options(
+            consumer,
+            max_wait_ms=FETCH_MAX_WAIT_MS,
+            isolation_level=self.transport.isolation_level,
+        )
         return consumer
 
     async def _fetch_records(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - Faust's signature
-        fetcher = args[0]._fetcher  # noqa: SLF001 - see below
-        if self._paced is not fetcher:
-            self._pace(fetcher)
-        self._keep_raw(fetcher)
+        consumer = args[0]
+        if self._prepared is not consumer:
+            space_fetches(consumer, FETCH_EVERY_S)
+            keep_raw_records(consumer, self.consumer.is_coalesced)
+            self._prepared = consumer
         records = await super()._fetch_records(*args, **kwargs)
         self.fetched_in = self.app.consumer_generation_id
         return records
 
     async def claim(self, at: TopicPartition, offset: int, owner: str, generation: int) -> None:
         """Commit an offset with its owner, as a member of one generation and no other."""
-        group = self._ensure_consumer()._coordinator  # noqa: SLF001 - see below
-        await group.ensure_coordinator_known()
-        if group.generation != generation:
-            raise IllegalGenerationError(f"{at}: generation {generation} is over")
-        # The public commit() may wait here, and then speak for a later generation.
-        await group._do_commit_offsets(None, {at: OffsetAndMetadata(offset, owner)})  # noqa: SLF001
-
-    def _pace(self, fetcher: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
-        """Let a fetch wait until some time after the one before."""
-        fetch, asked_s = fetcher._proc_fetch_request, dict[int, float]()  # noqa: SLF001 - there is no hook
-
-        async def fetch_in_time(assignment: Any, node_id: int, request: Any) -> Any:  # noqa: ANN401 - as above
-            left_s = asked_s.get(node_id, 0.0) + FETCH_EVERY_S - time.monotonic()
-            if left_s > 0:
-                try:
-                    await asyncio.sleep(left_s)
-                except asyncio.CancelledError:
-                    return False  # as aiokafka's own does: its close() waits for it unguarded
-            asked_s[node_id] = time.monotonic()
-            return await fetch(assignment, node_id, request)
-
-        fetcher._proc_fetch_request = fetch_in_time  # noqa: SLF001 - as above
-        self._paced = fetcher
-
-    def _keep_raw(self, fetcher: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
-        """Let the records of batches stay as the compiled parser made them.
-
-        aiokafka copies each into a dataclass, which costs five times the parsing and adds
-        only what a batch knows already. Filtering of aborted transactions stays its own.
-        """
-        for tp, fetched in fetcher._records.items():  # noqa: SLF001 - there is no hook
-            found = getattr(fetched, "_partition_records", None)
-            if found is not None and self.consumer.is_coalesced(tp.topic):
-                found._consumer_record = _as_it_is  # noqa: SLF001 - as above
-
-
-def _as_it_is(_: TP, record: Any) -> Any:  # noqa: ANN401 - aiokafka's compiled record
-    return record
+        commit = OffsetAndMetadata(offset, owner)
+        await commit_in_generation(self._ensure_consumer(), at, commit, generation=generation)
 
 
 @dataclass(slots=True)
@@ -182,12 +150,11 @@ class MicroBatchConsumer(driver.Consumer):
         """
         # Asked from the agents' thread, at any moment of a rebalance.
         consumer = getattr(self._thread, "_consumer", None)
-        subscription = consumer._subscription.subscription if consumer is not None else None  # noqa: SLF001 - its public form asserts
-        assignment = subscription.assignment if subscription is not None else None
-        state = assignment.state_value(tp) if assignment is not None else None
-        if state is None or state.timestamp is None or wall_ms - state.timestamp > DEAF_MS:
+        answer = last_answer(consumer, tp) if consumer is not None else None
+        if answer is None or answer.answered_ms is None or wall_ms - answer.answered_ms > DEAF_MS:
             return False
-        return state.lso is None or state.lso < 0 or bool(state.lso >= state.highwater)
+        stable, highwater = answer.last_stable, answer.highwater
+        return stable is None or stable < 0 or (highwater is not None and stable >= highwater)
 
     def _interrupted(self, generation: int) -> bool:
         return not self.flow_active or bool(self.app.consumer_generation_id != generation)

@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 import structlog
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, OffsetAndMetadata, TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
-from aiokafka.structs import OffsetAndMetadata
 
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, Fenced
 from schemas.settings import Settings
+from streams.kafka_client.group_commits import fetch_committed
 from streams.runtime.lanes.fair_queue import Turns
 from streams.runtime.lanes.producers import NO_HEADERS, Unaddressed, new_producer, send_all
 
@@ -146,11 +146,10 @@ class Committer:
         return offset
 
     async def _committed(self, at: TopicPartition, reader: AIOKafkaConsumer) -> tuple[int, str]:
-        # The public committed() leaves the metadata out.
-        found = await reader._coordinator.fetch_committed_offsets([at])  # noqa: SLF001
-        if at not in found or found[at].offset < 0:
+        committed = await fetch_committed(reader, at)
+        if committed is None or committed.offset < 0:
             return 0, ""
-        return found[at].offset, found[at].metadata or self._id_before(at)
+        return committed.offset, committed.metadata or self._id_before(at)
 
     def _id_before(self, at: TopicPartition) -> str:
         # Before there were owners each partition had an id of its own, and its offset named nobody.

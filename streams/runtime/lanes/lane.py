@@ -17,8 +17,9 @@ from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, SiyuError
 from schemas.settings import Settings
 from streams.agents.ports import Batch, Record
+from streams.kafka_client.producing import partition_of
 from streams.runtime.lanes.committer import Committer, Work
-from streams.runtime.lanes.producers import NO_HEADERS, Unaddressed, partition_of, send_all
+from streams.runtime.lanes.producers import NO_HEADERS, Unaddressed, send_all
 from streams.runtime.state.shard import Shard, restore
 
 _CLOSE_TIMEOUT_S: Final = 15.0

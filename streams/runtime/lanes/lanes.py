@@ -10,6 +10,7 @@ import faust
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
+from schemas import clock
 from schemas.crash import crash_point
 from schemas.settings import Settings
 from schemas.topics import Topic
@@ -198,7 +199,7 @@ class Lanes:
 
     async def _tick(self, lane: PartitionLane, wake: Wake) -> bool:
         """Wake due keys for a slice of time; say whether some may be left."""
-        now_ms = lane.time_ms(time.time_ns() // 1_000_000)
+        now_ms = lane.time_ms(clock.now_ms())
         until_s, woken, left = time.perf_counter() + SLICE_S, 0, False
         try:
             for key in lane.shard.due(now_ms, WAKES_PER_TICK):

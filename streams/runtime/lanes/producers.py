@@ -1,16 +1,14 @@
-"""Producers of the worker, and how a key finds its partition."""
+"""Producers of the worker."""
 
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Final
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import MessageSizeTooLargeError
-from aiokafka.partitioner import murmur2
-from aiokafka.producer import sender
 
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
+from streams.kafka_client.producing import shorten_transaction_pause
 from streams.runtime.lanes.fair_queue import Turns
 
 BATCH_BYTES: Final = 512 * 1024
@@ -19,23 +17,14 @@ REQUEST_BYTES: Final = 4 * 1024 * 1024
 # Records packed at a time, some half a millisecond.
 _PIECE: Final = 250
 
-# What a transaction waits when the one before is not quite ended on the broker: its markers
-# take some 2 ms, aiokafka's own pause is 20.
-sender.BACKOFF_OVERRIDE = 0.003
-
 # Key, value, headers of a record whose topic and partition are known.
 Unaddressed = tuple[bytes | None, bytes, list[tuple[str, bytes]]]
 NO_HEADERS: Final[list[tuple[str, bytes]]] = []
 
 
-@lru_cache(maxsize=100_000)
-def partition_of(key: bytes, partitions: int) -> int:
-    """Return the partition of a key, as the Java client and kafka-python choose it."""
-    return int((murmur2(key) & 0x7FFFFFFF) % partitions)
-
-
 def new_producer(settings: Settings, *, transactional_id: str | None) -> AIOKafkaProducer:
     """Return an unstarted producer with acks=all; with an id it fences its predecessor."""
+    shorten_transaction_pause()
     return AIOKafkaProducer(
         bootstrap_servers=settings.kafka,
         acks="all",

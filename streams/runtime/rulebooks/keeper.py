@@ -5,13 +5,13 @@ predecessor may have done under the version before: see docs/decisions/hot-chang
 """
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
+from schemas import clock
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable
 from schemas.plan import Plan
@@ -94,7 +94,7 @@ class Keeper:
         """Let a lane go on by the version it has, or move it if that is safe now."""
         held = self._held.get(lane.partition)
         if held is None or held.lane is not lane:
-            held = self._held[lane.partition] = _Held(lane, time.time_ns() // 1_000_000)
+            held = self._held[lane.partition] = _Held(lane, clock.now_ms())
         if held.running is self._target and not held.lock.locked():
             return
         async with held.lock:
@@ -137,7 +137,7 @@ class Keeper:
         """Say whether the lane has done again all that its predecessor can have done."""
         if held.repeated or held.running is None:
             return held.repeated
-        lane, wall_ms = held.lane, time.time_ns() // 1_000_000
+        lane, wall_ms = held.lane, clock.now_ms()
         if held.until is None:
             tp = TopicPartition(EVENTS.name, lane.partition)
             end = await end_of(self._settings, tp, lane.position)
@@ -170,7 +170,7 @@ class Keeper:
     def _emit(self, lane: PartitionLane, running: Running, *, closed: bool) -> None:
         applied = Applied(
             version=running.version, partition=lane.partition, from_offset=lane.position,
-            worker=self._settings.worker_name, applied_at_ms=time.time_ns() // 1_000_000,
+            worker=self._settings.worker_name, applied_at_ms=clock.now_ms(),
             closed=closed,
         )  # fmt: skip
         key = APPLIED_KEY + str(lane.partition).encode()
@@ -230,7 +230,7 @@ class Keeper:
         value = None
         if problem is not None:
             value = encode(Refused(version=pushed.version, worker=worker, problem=problem,
-                                   refused_at_ms=time.time_ns() // 1_000_000))  # fmt: skip
+                                   refused_at_ms=clock.now_ms()))  # fmt: skip
         producer = new_producer(self._settings, transactional_id=None)
         try:
             await producer.start()

@@ -52,11 +52,6 @@ class Directory:
         if part is not None:
             _add(part.users, key, identities)
 
-    @property
-    def in_use(self) -> bool:
-        """Tell whether anything is indexed, so that it must be told of what is written."""
-        return bool(self._parts)
-
     def __len__(self) -> int:
         return sum(len(part.users) for part in self._parts.values())
 

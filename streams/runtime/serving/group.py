@@ -4,12 +4,12 @@ import json
 from typing import Final
 
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from aiokafka.errors import GroupCoordinatorNotAvailableError, KafkaError
 from yarl import URL
 
 from schemas.errors import no_broker
 from schemas.settings import Settings
+from streams.kafka_client.cluster import user_data_of
 
 GROUP: Final = "siyu-worker"
 # Where look-ups are served, at the end of the address that a member tells of itself.
@@ -38,7 +38,7 @@ async def addresses(settings: Settings) -> list[str]:
 def _address(packed: bytes) -> str:
     """Return what a member says of itself in its subscription; nothing if it serves none."""
     try:
-        told = json.loads(ConsumerProtocolMemberMetadata.decode(packed).user_data)
+        told = json.loads(user_data_of(packed))
         url = str(told["url"])
     except (ValueError, KeyError, TypeError):
         return ""

@@ -1,18 +1,18 @@
 """Look one user up in the lanes of this worker: a few microseconds of state and tags each."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from schemas import clock
 from schemas.profiles import Found, TimerNow
 from streams.agents.engage import Engage
 from streams.core.profiles import tags_now
 from streams.core.state.user import State
+from streams.kafka_client.producing import partition_of
 from streams.runtime.lanes.lane import PartitionLane
 from streams.runtime.lanes.lanes import Lanes
-from streams.runtime.lanes.producers import partition_of
 from streams.runtime.serving.directory import Directory
 
 # How long a request waits for the index of identities, the first time that it is made.
@@ -65,7 +65,7 @@ class Lookup:
     def _told(self, lane: PartitionLane, key: bytes, matched: str) -> Found:
         engine = self._engage.engine_of(lane.partition)
         state = engine.load(lane.get(key))
-        at_ms = max(time.time_ns() // 1_000_000, state.latest_ms)
+        at_ms = max(clock.now_ms(), state.latest_ms)
         tags = tags_now(engine, state, at_ms)
         return Found(
             user=key.decode(), matched=matched, partition=lane.partition, offset=lane.offset(key),

@@ -23,7 +23,7 @@ from schemas.profiles import encode
 from schemas.settings import Settings
 from schemas.topics import EVENTS
 from streams.core.intake.identify import Identifier
-from streams.runtime.lanes.producers import partition_of
+from streams.kafka_client.producing import partition_of
 from streams.runtime.serving.group import USERS_PATH
 from streams.runtime.serving.identifiers import candidates, from_body
 from streams.runtime.serving.lookup import Lookup, Nobody

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, ConfigInvalid
-from streams.runtime.state.progress import RestoreProgress
+from streams.runtime.progress import RestoreProgress
 from streams.runtime.state.store import Store
 
 VERSION: Final = 1

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.settings import Settings, home
+from streams.kafka_client.cluster import fetch_partitions
 from streams.runtime.state.shard import Shard
 from streams.runtime.state.store import MemoryStore, RocksStore, Store
 
@@ -89,10 +90,7 @@ class Shelf:
                 await asyncio.sleep(_RETRY_S)
 
     async def _follow(self, consumer: AIOKafkaConsumer) -> None:
-        # The public topics() fetches the same and forgets it; partitions_for_topic() knows
-        # assigned topics only.
-        cluster = await consumer._client.fetch_all_metadata()  # noqa: SLF001
-        partitions = cluster.partitions_for_topic(self._topic) or set()
+        partitions = await fetch_partitions(consumer, self._topic)
         while True:
             self._changed.clear()
             for partition in partitions - self._on_lanes - self._shards.keys():

@@ -5,7 +5,6 @@ With a spool an event is safe once ``track`` returned, whether the broker is the
 
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ import msgspec
 from kafka import KafkaProducer
 from kafka.errors import KafkaError
 
-from schemas import topics
+from schemas import clock, topics
 from schemas.errors import BrokerUnavailable
 from schemas.raw import HEADER, Envelope, to_headers
 from schemas.sources import Source
@@ -171,7 +170,7 @@ class SiyuProducer:
             door="native",
             source=self._source,
             account=self._account,
-            received_at_ms=time.time_ns() // 1_000_000,
+            received_at_ms=clock.now_ms(),
         )
         parcel = Parcel(item_key(item), to_headers(envelope)[0][1], item)
         if self._courier is not None:

@@ -5,7 +5,7 @@ import time
 from aiohttp import web
 
 from streams.sources.budget import Hold, read_body
-from streams.sources.edge import Edge, Refused, preflight
+from streams.sources.edge import Edge, Refused, preflight, unless_refused
 from streams.sources.keys import Account, unsigned
 from streams.sources.records import Arrival, Refusal
 from streams.sources.segment import read as segment
@@ -40,21 +40,17 @@ class SegmentDoor:
         limits = self._edge.settings
         body = await self._body(request, hold, cap_bytes=limits.collect_max_body_bytes)
         encoding = request.headers.get("Content-Encoding", "").lower()
-        plain = segment.plain_body(body, encoding, cap_bytes=limits.collect_max_inflated_bytes)
-        if isinstance(plain, Refusal):
-            raise Refused(plain)
+        plain = unless_refused(
+            segment.plain_body(body, encoding, cap_bytes=limits.collect_max_inflated_bytes)
+        )
         hold.take(len(plain))
-        opened = segment.open_body(plain, _sender(request), self._edge.keys)
-        if isinstance(opened, Refusal):
-            raise Refused(opened)
+        opened = unless_refused(segment.open_body(plain, _sender(request), self._edge.keys))
         account = opened.account
         if why := unsigned(account, request.headers, body, now_s=int(time.time())):
             raise Refused(why)
         call = segment.call_of(request.path)
         if call == "batch":
-            records = segment.read_batch(opened, arrival)
-            if isinstance(records, Refusal):
-                raise Refused(records)
+            records = unless_refused(segment.read_batch(opened, arrival))
         else:
             records = segment.read_call(call, opened, arrival)
         self._throttle(account, len(records))

@@ -9,7 +9,7 @@ from aiohttp import web
 
 from schemas.sources import WeChatAccount, WeComAccount
 from streams.sources.budget import Hold, read_body
-from streams.sources.edge import Edge, Refused
+from streams.sources.edge import Edge, Refused, unless_refused
 from streams.sources.records import Arrival, Refusal
 from streams.sources.wechat import official_account, replies, wecom
 from streams.sources.wechat.crypto import MAX_BODY_BYTES
@@ -46,9 +46,7 @@ class AccountDoor:
 
     async def check(self, request: web.Request, _: Hold, __: Arrival) -> web.Response:
         """Answer WeChat's check of the URL."""
-        echo = official_account.verify_url(self._account(request), request.query)
-        if isinstance(echo, Refusal):
-            raise Refused(echo)
+        echo = unless_refused(official_account.verify_url(self._account(request), request.query))
         return web.Response(text=echo)
 
     async def push(self, request: web.Request, hold: Hold, arrival: Arrival) -> web.Response:
@@ -58,9 +56,7 @@ class AccountDoor:
         # One byte over the bound, so that the door sees that there was more.
         body, _ = await read_body(request, hold, cap_bytes=MAX_BODY_BYTES + 1)
         self._edge.metrics.body_bytes.labels("wechat").inc(len(body))
-        pushed = official_account.read(appid, account, request.query, body, arrival)
-        if isinstance(pushed, Refusal):
-            raise Refused(pushed)
+        pushed = unless_refused(official_account.read(appid, account, request.query, body, arrival))
         await self._edge.store("wechat", [pushed.record], hold)
         said = await self._said(appid, pushed, until_s)
         if not said:
@@ -97,9 +93,7 @@ class CompanyDoor:
     async def check(self, request: web.Request, _: Hold, __: Arrival) -> web.Response:
         """Answer WeCom's check of the URL."""
         corpid, account = request.match_info["corpid"], self._account(request)
-        echo = wecom.verify_url(corpid, account, request.query)
-        if isinstance(echo, Refusal):
-            raise Refused(echo)
+        echo = unless_refused(wecom.verify_url(corpid, account, request.query))
         return web.Response(body=echo, content_type="text/plain")
 
     async def push(self, request: web.Request, hold: Hold, arrival: Arrival) -> web.Response:
@@ -107,9 +101,7 @@ class CompanyDoor:
         corpid, account = request.match_info["corpid"], self._account(request)
         body, _ = await read_body(request, hold, cap_bytes=MAX_BODY_BYTES + 1)
         self._edge.metrics.body_bytes.labels("wecom").inc(len(body))
-        record = wecom.read(corpid, account, request.query, body, arrival)
-        if isinstance(record, Refusal):
-            raise Refused(record)
+        record = unless_refused(wecom.read(corpid, account, request.query, body, arrival))
         await self._edge.store("wecom", [record], hold)
         return web.Response(text=replies.NOTHING)
 

@@ -4,7 +4,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from schemas.authoring import DurationMs, EventPath, spell_ms
+from schemas.authoring import DurationMs, EventPath, spell_duration
 from schemas.tags import EventTag, Weights
 from streams.core.tags.getters import weighed
 from streams.core.tags.judgement import Judgement
@@ -23,7 +23,7 @@ class DecayTag(EventTag):
 
 def _means(tag: DecayTag) -> str:
     times = f" times {tag.value}" if tag.value else ""
-    return f"a score: each event adds its weight{times}, and it halves in " + spell_ms(
+    return f"a score: each event adds its weight{times}, and it halves in " + spell_duration(
         tag.half_life_ms
     )
 

@@ -4,7 +4,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
-from schemas.authoring import DurationMs, Match, spell_ms
+from schemas.authoring import DurationMs, Match, spell_duration
 from schemas.tags import EventTag
 from streams.core.tags.getters import untouched
 from streams.core.tags.kind_spec import TRUE_OR_FALSE, KindSpec, always, exact
@@ -26,7 +26,7 @@ class FlagTag(EventTag):
 
 def _means(tag: FlagTag) -> str:
     until = f", or until {' or '.join(tag.until.event)}" if tag.until else ""
-    lasts = f" for {spell_ms(tag.ttl_ms)} after the latest" if tag.ttl_ms else ""
+    lasts = f" for {spell_duration(tag.ttl_ms)} after the latest" if tag.ttl_ms else ""
     return f"true from an event on{lasts}{until}"
 
 
