@@ -303,8 +303,10 @@ class ValueTierTag(ExprTag):
 
     def bounded(self, bounds: Bounds) -> Self:
         """Return the tag with these bounds."""
-        cases = [{"high": {self.of: {"gte": bounds.high}}},
-                 {"middle": {self.of: {"gte": bounds.middle}}}]  # fmt: skip
+        cases = [
+            {"high": {self.of: {"gte": bounds.high}}},
+            {"middle": {self.of: {"gte": bounds.middle}}},
+        ]
         return self.model_copy(update={"cases": cases, "otherwise": "low"})
 
 
@@ -340,10 +342,24 @@ class ChurnRiskTag(_Tag):
 
 
 EventTag = (
-    CountTag | SumTag | LastTag | FirstTag | FlagTag
-    | AvgTag | MinTag | MaxTag | DistinctTag | TopkTag | DecayTag | PerKeyTag
-    | StageTag | RfmTag | ChannelTag | ImportTag | ChurnRiskTag
-)  # fmt: skip
+    CountTag
+    | SumTag
+    | LastTag
+    | FirstTag
+    | FlagTag
+    | AvgTag
+    | MinTag
+    | MaxTag
+    | DistinctTag
+    | TopkTag
+    | DecayTag
+    | PerKeyTag
+    | StageTag
+    | RfmTag
+    | ChannelTag
+    | ImportTag
+    | ChurnRiskTag
+)
 Tag = Annotated[EventTag | ExprTag | ValueTierTag, Field(discriminator="kind")]
 _BUSINESS: Final = frozenset({"stage", "rfm", "expr", "value_tier", "churn_risk", "import"})
 
@@ -361,7 +377,23 @@ class TagKinds:
     """Names of the kinds."""
 
     known: ClassVar = (
-        "count", "sum", "avg", "min", "max", "first", "last", "flag", "distinct", "topk",
-        "decay", "per_key", "stage", "rfm", "channel", "expr", "import", "value_tier",
+        "count",
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "first",
+        "last",
+        "flag",
+        "distinct",
+        "topk",
+        "decay",
+        "per_key",
+        "stage",
+        "rfm",
+        "channel",
+        "expr",
+        "import",
+        "value_tier",
         "churn_risk",
-    )  # fmt: skip
+    )

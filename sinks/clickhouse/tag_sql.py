@@ -305,7 +305,19 @@ def _churn(tag: ChurnRiskTag, base: str, at_ms: int) -> str:
 
 
 _KINDS: Final[Mapping[str, Any]] = {
-    "count": _count, "sum": _amounts, "avg": _amounts, "min": _amounts, "max": _amounts,
-    "first": _first, "last": _last, "channel": _channel, "distinct": _distinct, "topk": _topk,
-    "decay": _decay, "per_key": _per_key, "stage": _stage, "rfm": _rfm, "churn_risk": _churn,
-}  # fmt: skip
+    "count": _count,
+    "sum": _amounts,
+    "avg": _amounts,
+    "min": _amounts,
+    "max": _amounts,
+    "first": _first,
+    "last": _last,
+    "channel": _channel,
+    "distinct": _distinct,
+    "topk": _topk,
+    "decay": _decay,
+    "per_key": _per_key,
+    "stage": _stage,
+    "rfm": _rfm,
+    "churn_risk": _churn,
+}

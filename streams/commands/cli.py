@@ -230,8 +230,9 @@ def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
     loaded = load_rulebook(rulebook or settings.rulebook, load_plan(settings.plan))
     Engine(loaded)
     figures = {"ok": True, "tags": len(loaded.tags), "rules": len(loaded.rules)}
-    print_json(figures) if as_json else print(f"ok: {figures['tags']} tags, "
-                                               f"{figures['rules']} rules")  # fmt: skip
+    print_json(figures) if as_json else print(
+        f"ok: {figures['tags']} tags, {figures['rules']} rules"
+    )
 
 
 @rules.command("test")

@@ -38,12 +38,26 @@ _MEANS: Final = {
 }
 # What a packed cell takes, bytes: one event, and the most.
 _BYTES: Final = {
-    "count": (3, 12), "sum": (7, 12), "avg": (9, 20), "min": (7, 12), "max": (7, 12),
-    "first": (20, 275), "last": (20, 275), "flag": (13, 22), "distinct": (9, 72),
-    "topk": (27, 3400), "decay": (18, 170), "per_key": (20, 4800), "stage": (15, 25),
-    "rfm": (21, 35), "channel": (30, 540), "expr": (4, 70), "value_tier": (8, 10),
-    "import": (15, 275), "churn_risk": (22, 150),
-}  # fmt: skip
+    "count": (3, 12),
+    "sum": (7, 12),
+    "avg": (9, 20),
+    "min": (7, 12),
+    "max": (7, 12),
+    "first": (20, 275),
+    "last": (20, 275),
+    "flag": (13, 22),
+    "distinct": (9, 72),
+    "topk": (27, 3400),
+    "decay": (18, 170),
+    "per_key": (20, 4800),
+    "stage": (15, 25),
+    "rfm": (21, 35),
+    "channel": (30, 540),
+    "expr": (4, 70),
+    "value_tier": (8, 10),
+    "import": (15, 275),
+    "churn_risk": (22, 150),
+}
 _TILES_BYTES: Final = (16, 2300)
 _ERRORS: Final = {
     "distinct": "exact up to 16, then a standard error of 13 %",
