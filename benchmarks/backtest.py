@@ -73,13 +73,16 @@ def run(*, events: int, rounds: int, quiet: bool) -> dict[str, Any]:
     fired = {rule: one["would_fire"] for rule, one in told["rules"].items()}
     results["backtest"] |= {"events": told["events"], "users": told["users"], "would_fire": fired}
     return {
-        "bench": "backtest", "machine": report.machine(), "rounds": rounds, "results": results,
+        "bench": "backtest",
+        "machine": report.machine(),
+        "rounds": rounds,
+        "results": results,
         "ratios": {"backtest/read": report.ratio(results, "backtest", "read")},
         "checks": {
             f"backtest at {BAR_PER_S:,} events/s": results["backtest"]["median"] >= BAR_PER_S,
             "every event was folded": not told["unfoldable"],
         },
-    }  # fmt: skip
+    }
 
 
 def _play(settings: Settings, name: str, *, quiet: bool) -> dict[str, Any]:
@@ -93,8 +96,12 @@ def _play(settings: Settings, name: str, *, quiet: bool) -> dict[str, Any]:
 
 def _fill(settings: Settings, events: int) -> None:
     visits = events // _EVENTS_PER_VISIT
-    values = {"first": 0, "count": visits, "visits": visits,
-              "users": max(events // _EVENTS_PER_USER, 1)}  # fmt: skip
+    values = {
+        "first": 0,
+        "count": visits,
+        "visits": visits,
+        "users": max(events // _EVENTS_PER_USER, 1),
+    }
     client = connect(settings.clickhouse, settings={"server_side_params": True})
     for statement in statements((Path(__file__).parent / "bi_events.sql").read_text("utf-8")):
         client.execute(statement, values, settings={"max_threads": 2, "max_insert_threads": 1})

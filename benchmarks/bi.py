@@ -59,10 +59,17 @@ def _fill(settings: Settings, events: int, console: Console) -> dict[str, int]:
         values = {"first": first, "count": count, "visits": visits, "users": users}
         for statement in _statements("bi_events.sql"):
             # Blocks as the lander's: 50 000 rows.
-            client.execute(statement, values, settings={
-                "max_threads": THREADS, "max_insert_threads": 1, "max_block_size": 8_000,
-                "min_insert_block_size_rows": 50_000, "insert_deduplicate": 0,
-            })  # fmt: skip
+            client.execute(
+                statement,
+                values,
+                settings={
+                    "max_threads": THREADS,
+                    "max_insert_threads": 1,
+                    "max_block_size": 8_000,
+                    "min_insert_block_size_rows": 50_000,
+                    "insert_deduplicate": 0,
+                },
+            )
     for statement in _statements("bi_decisions.sql"):
         client.execute(statement, settings={"max_threads": THREADS})
     _wait_for_merges(client)
@@ -108,13 +115,14 @@ def _cpu_s(admin: Client) -> float:
 def _answer(runs: dict[str, dict[str, Any]], rounds: int, told: dict[str, int]) -> dict[str, Any]:
     results = {
         name: report.summary(
-            found["wall_s"], "s",
+            found["wall_s"],
+            "s",
             best=round(min(found["wall_s"]), 3),
             cpu_s=report.median(found["cpu_s"]),
             rows=found["rows"],
         )
         for name, found in runs.items()
-    }  # fmt: skip
+    }
     return {
         "bench": "bi",
         "machine": report.machine(),

@@ -45,9 +45,11 @@ class EngageBench(Bench):
         broker.make(self.topic, job.PARTITIONS)
         task = progress.add_task("filling the agent's topic", total=events)
         broker.fill(
-            self.topic, job.PARTITIONS, canonical(events, users, self.expected),
+            self.topic,
+            job.PARTITIONS,
+            canonical(events, users, self.expected),
             lambda n: progress.advance(task, n),
-        )  # fmt: skip
+        )
         progress.remove_task(task)
 
     def engage(self, label: str) -> None:
@@ -55,9 +57,14 @@ class EngageBench(Bench):
         group = f"{self.broker.prefix}-{uuid.uuid4().hex[:6]}"
         folder = Path(tempfile.mkdtemp(prefix="siyu-bench-"))
         run = Run(
-            kafka=self.broker.settings.kafka, source=self.topic, touches=f"{group}.touches",
-            state=f"{group}.state", group=group, folder=str(folder), events=self.events,
-        )  # fmt: skip
+            kafka=self.broker.settings.kafka,
+            source=self.topic,
+            touches=f"{group}.touches",
+            state=f"{group}.state",
+            group=group,
+            folder=str(folder),
+            events=self.events,
+        )
         for topic in (run.touches, f"{group}.tags", f"{group}.decisions"):
             self.broker.make(topic, job.PARTITIONS)
         self.broker.make(run.state, job.PARTITIONS, cleanup_policy="compact")
@@ -88,26 +95,32 @@ class EngageBench(Bench):
             "changes_equal": changes.count("views") == self.expected.events,
             "decisions_equal": sorted(one.user for one in decisions if one.rule == "fifty")
             == sorted(user for user, count in wanted.items() if count >= _ENTERS_AT),
-            "changes": len(changes), "decisions": len(decisions),
-        }  # fmt: skip
+            "changes": len(changes),
+            "decisions": len(decisions),
+        }
 
     def answer(self, rounds: int) -> dict[str, Any]:
         """Return the report."""
         runs = self.rows["engage"].runs
         proofs = ("counts_equal", "changes_equal", "decisions_equal")
         engage = report.summary(
-            [run["events"] / run["window_s"] for run in runs], "events/s", events=self.events,
+            [run["events"] / run["window_s"] for run in runs],
+            "events/s",
+            events=self.events,
             cpu_s_per_100k=report.median([1e5 * run["cpu_s"] / run["events"] for run in runs]),
             peak_rss_mb=report.median([run["peak_rss_bytes"] / 1e6 for run in runs]),
             largest_pause_ms=round(max(run["largest_pause_ms"] for run in runs), 1),
             changes_per_event=round(runs[-1]["changes"] / self.events, 2),
             decisions_per_event=round(runs[-1]["decisions"] / self.events, 4),
             **{proof: all(run[proof] for run in runs) for proof in proofs},
-        )  # fmt: skip
+        )
         results = {"engage": engage, "quix": self.result("quix", self.events)}
         quix = results["quix"]
         return {
-            "bench": "engage", "machine": report.machine(), "rounds": rounds, "results": results,
+            "bench": "engage",
+            "machine": report.machine(),
+            "rounds": rounds,
+            "results": results,
             "ratios": {"engage/quix": report.ratio(results, "engage", "quix")},
             "cpu_ratios": {
                 "engage/quix": round(quix["cpu_s_per_100k"] / engage["cpu_s_per_100k"], 2)
@@ -117,7 +130,7 @@ class EngageBench(Bench):
                 "engage_did_the_job": all(engage[proof] for proof in proofs),
                 "quix_did_the_job": quix["counts_equal"] and quix["touches_equal"],
             },
-        }  # fmt: skip
+        }
 
 
 def run(*, events: int, users: int, rounds: int, quiet: bool) -> dict[str, Any]:
@@ -141,13 +154,25 @@ def canonical(events: int, users: int, expected: job.Expected) -> Iterator[tuple
         at_ms = round(datetime.fromisoformat(raw["timestamp"]).timestamp() * 1000)
         of, user = raw["properties"], f"user_id:{raw['userId']}"
         one = Event(
-            message_id=raw["messageId"], type="track", event=raw["event"], user=user,
-            source="app", door="segment", account="bench", timestamp_ms=at_ms,
-            received_at_ms=at_ms + 50, user_id=raw["userId"],
-            identities={"user_id": raw["userId"]}, context=raw["context"],
-            properties={"sku": of["sku"], "category": of["category"],
-                        "price": of["amount_fen"] / 100, "quantity": of["quantity"]},
-        )  # fmt: skip
+            message_id=raw["messageId"],
+            type="track",
+            event=raw["event"],
+            user=user,
+            source="app",
+            door="segment",
+            account="bench",
+            timestamp_ms=at_ms,
+            received_at_ms=at_ms + 50,
+            user_id=raw["userId"],
+            identities={"user_id": raw["userId"]},
+            context=raw["context"],
+            properties={
+                "sku": of["sku"],
+                "category": of["category"],
+                "price": of["amount_fen"] / 100,
+                "quantity": of["quantity"],
+            },
+        )
         yield user.encode(), encode_event(one)
 
 

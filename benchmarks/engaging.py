@@ -35,14 +35,25 @@ def event(number: int, user: int, at_ms: int = 0) -> Event:
     """Return an event of a user, who has an anonymous id as well."""
     at_ms = at_ms or _T0_MS + number * 10
     return Event(
-        message_id=f"6f1c0a52-7d3b-4c1e-9a55-{number:012x}", type="track",
-        event=_NAMES[number % len(_NAMES)], user=f"user_id:u{user}", source="app", door="segment",
-        account="bench", timestamp_ms=at_ms, received_at_ms=at_ms,
+        message_id=f"6f1c0a52-7d3b-4c1e-9a55-{number:012x}",
+        type="track",
+        event=_NAMES[number % len(_NAMES)],
+        user=f"user_id:u{user}",
+        source="app",
+        door="segment",
+        account="bench",
+        timestamp_ms=at_ms,
+        received_at_ms=at_ms,
         identities={"user_id": f"u{user}", "anonymous_id": f"a{user}"},
         context={"channel": "douyin"},
-        properties={"sku": f"s{number % 300}", "category": f"c{number % 9}", "amount": 99.5,
-                    "cart_id": f"k{number}", "order_id": f"o{number}"},
-    )  # fmt: skip
+        properties={
+            "sku": f"s{number % 300}",
+            "category": f"c{number % 9}",
+            "amount": 99.5,
+            "cart_id": f"k{number}",
+            "order_id": f"o{number}",
+        },
+    )
 
 
 class _Record:

@@ -109,15 +109,25 @@ def _staged(events: int, *, quiet: bool) -> Iterator[Stage]:
 def event(number: int) -> bytes:
     """Return an event as the worker writes it, about 350 bytes long."""
     user = f"u{number * 7919 % 20_000}"
-    return encode_event(Event(
-        message_id=f"m{number:09d}", type="track",
-        event=("product_viewed", "page_viewed", "cart_added", "order_paid")[number % 4],
-        user=f"user_id:{user}", source="app", door="native", account="shop",
-        timestamp_ms=_NOW_MS + number, received_at_ms=_NOW_MS + number + 40, user_id=user,
-        identities={"user_id": user}, context={"channel": ("douyin", "baidu")[number % 2]},
-        properties={"sku": f"s{number % 500}", "amount": number % 900},
-        raw_partition=number % PARTITIONS, raw_offset=number,
-    ))  # fmt: skip
+    return encode_event(
+        Event(
+            message_id=f"m{number:09d}",
+            type="track",
+            event=("product_viewed", "page_viewed", "cart_added", "order_paid")[number % 4],
+            user=f"user_id:{user}",
+            source="app",
+            door="native",
+            account="shop",
+            timestamp_ms=_NOW_MS + number,
+            received_at_ms=_NOW_MS + number + 40,
+            user_id=user,
+            identities={"user_id": user},
+            context={"channel": ("douyin", "baidu")[number % 2]},
+            properties={"sku": f"s{number % 500}", "amount": number % 900},
+            raw_partition=number % PARTITIONS,
+            raw_offset=number,
+        )
+    )
 
 
 def _fill(staged: Stage) -> float:
@@ -196,8 +206,9 @@ def _landing(
         return
     module = ["streams.commands.cli", "land"] if name == "siyu" else ["benchmarks.on_land_rows"]
     environment = os.environ | {
-        "SIYU_KAFKA": settings.kafka, "SIYU_CLICKHOUSE": settings.clickhouse,
-    }  # fmt: skip
+        "SIYU_KAFKA": settings.kafka,
+        "SIYU_CLICKHOUSE": settings.clickhouse,
+    }
     with (staged.home / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", *module], cwd=ROOT, env=environment, stdout=log, stderr=log
@@ -302,15 +313,17 @@ def _answer(
 ) -> dict[str, Any]:
     results: dict[str, Any] = {
         name: report.summary(
-            [one["rows_s"] for one in each], "rows/s",
+            [one["rows_s"] for one in each],
+            "rows/s",
             cpu_s_per_100k=report.median([one["cpu_s"] for one in each]),
             cpu_lander_s_per_100k=report.median([one["cpu_lander_s"] for one in each]),
             cpu_clickhouse_s_per_100k=report.median([one["cpu_clickhouse_s"] for one in each]),
             cpu_broker_s_per_100k=report.median([one["cpu_broker_s"] for one in each]),
             each_row_once=all(one["exact"] for one in each),
         )
-        for name, each in runs.items() if each
-    }  # fmt: skip
+        for name, each in runs.items()
+        if each
+    }
     peers = [name for name in results if name != "siyu"]
     ratios = {f"siyu/{name}": report.ratio(results, "siyu", name) for name in peers}
     checks = {

@@ -112,18 +112,25 @@ async def _measure(kafka: str, url: str, seconds: int, console: Console) -> dict
                 latencies = await client.paced(capacity * share, seconds)
                 p50, p99 = (latencies[int(len(latencies) * q)] for q in (0.5, 0.99))
                 results[name] = report.summary(
-                    [p50], "ms", p99_ms=round(p99, 1), touches=len(latencies),
-                    events_per_s=round(capacity * share), late_ms=round(client.late_ms, 1),
-                )  # fmt: skip
+                    [p50],
+                    "ms",
+                    p99_ms=round(p99, 1),
+                    touches=len(latencies),
+                    events_per_s=round(capacity * share),
+                    late_ms=round(client.late_ms, 1),
+                )
                 console.print(f"{name}: p50 {p50:.1f} ms, p99 {p99:.1f} ms")
     finally:
         watching.cancel()
         await consumer.stop()
     return {
-        "bench": "latency", "machine": report.machine(), "rounds": 1, "results": results,
+        "bench": "latency",
+        "machine": report.machine(),
+        "rounds": 1,
+        "results": results,
         "ratios": {},
         "checks": {f"p99 at 50 % within {BAR_MS:g} ms": results["50 %"]["p99_ms"] <= BAR_MS},
-    }  # fmt: skip
+    }
 
 
 def _stamp_appends(kafka: str) -> None:
@@ -157,13 +164,23 @@ class _Client:
         """Post one batch; return the user who is to be touched."""
         number = next(self._numbers)
         items = [
-            {"type": "track", "messageId": f"{number}-{i}", "userId": f"u{(number * 7 + i) % 5000}",
-             "event": "product_viewed",
-             "properties": {"sku": f"s{i}", "category": "skincare", "price": 12.5}}
+            {
+                "type": "track",
+                "messageId": f"{number}-{i}",
+                "userId": f"u{(number * 7 + i) % 5000}",
+                "event": "product_viewed",
+                "properties": {"sku": f"s{i}", "category": "skincare", "price": 12.5},
+            }
             for i in range(BATCH - 1)
-        ]  # fmt: skip
-        items.append({"type": "track", "messageId": f"{number}", "userId": f"bench{number}",
-                      "event": "bench_touched"})  # fmt: skip
+        ]
+        items.append(
+            {
+                "type": "track",
+                "messageId": f"{number}",
+                "userId": f"bench{number}",
+                "event": "bench_touched",
+            }
+        )
         body = msgspec.json.encode({"writeKey": "bench", "batch": items})
         async with self._session.post(f"{self._url}/v1/batch", data=body) as answer:
             answer.raise_for_status()
@@ -228,8 +245,13 @@ def _parts(folder: Path) -> Iterator[str]:
     shutil.copytree(ROOT / "deploy/rulebook", book)
     (book / "bench.yaml").write_text(_RULE)
     (folder / "sources.yaml").write_text(_SOURCES)
-    env = {**os.environ, "SIYU_SOURCES": str(folder / "sources.yaml"), "SIYU_RULEBOOK": str(book),
-           "SIYU_COLLECT_PORT": str(port), "SIYU_PII_KEY": "bench"}  # fmt: skip
+    env = {
+        **os.environ,
+        "SIYU_SOURCES": str(folder / "sources.yaml"),
+        "SIYU_RULEBOOK": str(book),
+        "SIYU_COLLECT_PORT": str(port),
+        "SIYU_PII_KEY": "bench",
+    }
     running = list[subprocess.Popen[bytes]]()
     with (folder / "parts.log").open("wb") as log:
         try:

@@ -27,11 +27,14 @@ def bodies(batch: int) -> list[bytes]:
                 "messageId": str(uuid.UUID(int=dice.getrandbits(128))),
                 "timestamp": "2026-01-02T03:04:05.678Z",
                 "properties": {"sku": f"s{dice.randrange(999)}", "category": "茶具", "price": 12.5},
-                "context": {"library": {"name": "bench", "version": "1"}, "ip": "10.0.0.1",
-                            "userAgent": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1)"},
+                "context": {
+                    "library": {"name": "bench", "version": "1"},
+                    "ip": "10.0.0.1",
+                    "userAgent": "Mozilla/5.0 (iPhone; CPU iPhone OS 17_1)",
+                },
             }
             for _ in range(batch)
-        ]  # fmt: skip
+        ]
         body = {"writeKey": "bench", "sentAt": "2026-01-02T03:04:06.000Z", "batch": items}
         made.append(json.dumps(body, ensure_ascii=False).encode())
     return made

@@ -148,9 +148,14 @@ async def _ask(session: aiohttp.ClientSession, url: str, expected: int) -> None:
 @asynccontextmanager
 async def _load(broker: Broker, users: int, per_s: int) -> AsyncIterator[None]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "benchmarks.engaging", broker.settings.kafka, str(users),
-        str(per_s), cwd=ROOT,
-    )  # fmt: skip
+        sys.executable,
+        "-m",
+        "benchmarks.engaging",
+        broker.settings.kafka,
+        str(users),
+        str(per_s),
+        cwd=ROOT,
+    )
     try:
         await asyncio.sleep(2)
         yield
@@ -185,8 +190,11 @@ def _worker(settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     with (Path(os.environ["SIYU_HOME"]) / "worker.log").open("ab") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "streams.commands.cli", "worker"],
-            cwd=ROOT, env={**os.environ, **knobs}, stdout=log, stderr=log,
-        )  # fmt: skip
+            cwd=ROOT,
+            env={**os.environ, **knobs},
+            stdout=log,
+            stderr=log,
+        )
     try:
         yield process
     finally:
@@ -219,18 +227,24 @@ def _rss_bytes(pid: int) -> int:
 
 
 def _answer(
-    runs: dict[str, list[dict[str, float]]], costs: dict[str, list[float]], rounds: int,
-    *, users: int, load: int,
-) -> dict[str, Any]:  # fmt: skip
+    runs: dict[str, list[dict[str, float]]],
+    costs: dict[str, list[float]],
+    rounds: int,
+    *,
+    users: int,
+    load: int,
+) -> dict[str, Any]:
     index = runs.pop("index_bytes_a_user")
     results = {
         name: report.summary(
-            [one["median"] for one in told], "ms",
+            [one["median"] for one in told],
+            "ms",
             p99_ms=report.median([one["p99"] for one in told]),
-            requests=sum(int(one["n"]) for one in told), users=users,
+            requests=sum(int(one["n"]) for one in told),
+            users=users,
         )
         for name, told in runs.items()
-    }  # fmt: skip
+    }
     results |= {name: report.summary(took, "us/event") for name, took in costs.items()}
     results["index"] = report.summary([index[0]["median"]], "bytes/user", users=users)
     loaded = {f"p99 under 10 ms at {load} events/s": "_under_load"} if load else {}

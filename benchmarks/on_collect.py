@@ -25,9 +25,12 @@ def build(kind: str, kafka: str) -> web.Application:
     async def start(_: web.Application) -> None:
         # As Siyu's own producer, and with a linger: its best for many small sends.
         producer = AIOKafkaProducer(
-            bootstrap_servers=kafka, acks="all", enable_idempotence=True, linger_ms=2,
+            bootstrap_servers=kafka,
+            acks="all",
+            enable_idempotence=True,
+            linger_ms=2,
             max_batch_size=256 * 1024,
-        )  # fmt: skip
+        )
         await producer.start()
         held.append(producer)
 
@@ -52,10 +55,12 @@ def build(kind: str, kafka: str) -> web.Application:
 
     app.on_startup.append(start)
     app.on_cleanup.append(stop)
-    app.add_routes([
-        web.post("/v1/batch", bare if kind == "bare" else blind),
-        web.get("/readyz", ready),
-    ])  # fmt: skip
+    app.add_routes(
+        [
+            web.post("/v1/batch", bare if kind == "bare" else blind),
+            web.get("/readyz", ready),
+        ]
+    )
     return app
 
 

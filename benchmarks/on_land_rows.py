@@ -23,14 +23,28 @@ def row(record: Any) -> tuple[Any, ...]:  # noqa: ANN401 - aiokafka is untyped
     """Return a record as the row of `events`."""
     one = decode_event(record.value)
     return (
-        one.message_id, one.type, one.event, one.user, one.source, one.door, one.account,
-        _time(one.timestamp_ms), _time(one.received_at_ms),
-        _time(one.original_timestamp_ms or 0), _time(one.sent_at_ms or 0),
-        one.user_id or "", one.anonymous_id or "", one.identities,
+        one.message_id,
+        one.type,
+        one.event,
+        one.user,
+        one.source,
+        one.door,
+        one.account,
+        _time(one.timestamp_ms),
+        _time(one.received_at_ms),
+        _time(one.original_timestamp_ms or 0),
+        _time(one.sent_at_ms or 0),
+        one.user_id or "",
+        one.anonymous_id or "",
+        one.identities,
         *(msgspec.json.encode(part).decode() for part in (one.context, one.properties, one.traits)),
-        one.marks, one.raw_partition, one.raw_offset,
-        record.partition, record.offset, _time(record.timestamp),
-    )  # fmt: skip
+        one.marks,
+        one.raw_partition,
+        one.raw_offset,
+        record.partition,
+        record.offset,
+        _time(record.timestamp),
+    )
 
 
 def _time(epoch_ms: int) -> datetime:
@@ -42,10 +56,13 @@ async def main() -> None:
     settings = Settings()
     client = connect(settings.clickhouse)
     consumer = AIOKafkaConsumer(
-        EVENTS.topic, bootstrap_servers=settings.kafka, enable_auto_commit=False,
-        group_id=settings.clickhouse.rpartition("/")[2], auto_offset_reset="earliest",
+        EVENTS.topic,
+        bootstrap_servers=settings.kafka,
+        enable_auto_commit=False,
+        group_id=settings.clickhouse.rpartition("/")[2],
+        auto_offset_reset="earliest",
         max_partition_fetch_bytes=2 * 1024 * 1024,
-    )  # fmt: skip
+    )
     await consumer.start()
     rows: list[tuple[Any, ...]] = []
     while True:

@@ -60,9 +60,14 @@ def _restore(
 ) -> dict[str, Any]:
     group = f"{broker.prefix}-{uuid.uuid4().hex[:6]}"
     told = Run(
-        kafka=broker.settings.kafka, source=source, touches="", state=state, group=group,
-        folder="", events=users,
-    )  # fmt: skip
+        kafka=broker.settings.kafka,
+        source=source,
+        touches="",
+        state=state,
+        group=group,
+        folder="",
+        events=users,
+    )
     task = progress.add_task(label, total=None)
     try:
         return execute(_WORKER, Path(sys.executable), told, lambda _: None)

@@ -39,23 +39,34 @@ _SEND: Final = "steps: [{send: {via: [log], template: t}}]"
 _GUARD: Final = "reentry: {cooldown: 24h}, guard: {cap: m, holdout: 10, quiet: {use: night}}"
 # Of 20 rules: what they hear, and how often it comes to a decision.
 _MIX: Final = (
-    *(f"trigger: {{event: NAME, where: {{properties.amount: {{gte: {990 + i}}}}}}}"
-      for i in range(8)),
-    *("trigger: {event: NAME, where: {properties.category: c1, properties.amount: {lt: 100}}}, "
-      f"audience: {{tag.views_NAME: {{gte: {100 + i}}}}}" for i in range(4)),
+    *(
+        f"trigger: {{event: NAME, where: {{properties.amount: {{gte: {990 + i}}}}}}}"
+        for i in range(8)
+    ),
+    *(
+        "trigger: {event: NAME, where: {properties.category: c1, properties.amount: {lt: 100}}}, "
+        f"audience: {{tag.views_NAME: {{gte: {100 + i}}}}}"
+        for i in range(4)
+    ),
     "trigger: {count: {event: NAME, n: 3, within: 1h, by: properties.sku}}",
     "trigger: {count: {event: NAME, n: 20, within: 1d}}",
-    ("trigger: {absence: {after: {event: NAME, where: {properties.amount: {gte: 950}}}, "
-     "none: {event: NAME, where: {properties.amount: {lt: 50}}, join: [properties.sku]}, "
-     "within: 30m}}"),
-    ("trigger: {sequence: {within: 1h, join: [properties.sku], steps: [{event: NAME, where: "
-     "{properties.amount: {gte: 980}}}, {event: NAME, where: {properties.amount: {lt: 5}}}]}}"),
+    (
+        "trigger: {absence: {after: {event: NAME, where: {properties.amount: {gte: 950}}}, "
+        "none: {event: NAME, where: {properties.amount: {lt: 50}}, join: [properties.sku]}, "
+        "within: 30m}}"
+    ),
+    (
+        "trigger: {sequence: {within: 1h, join: [properties.sku], steps: [{event: NAME, where: "
+        "{properties.amount: {gte: 980}}}, {event: NAME, where: {properties.amount: {lt: 5}}}]}}"
+    ),
     "trigger: {tag: {id: views_NAME, enters: {gte: 50}}}",
     "trigger: {event: NAME, where: {properties.amount: {gte: 990}}}, exclusive: g, priority: 9",
     "trigger: {event: NAME, where: {properties.amount: {gte: 990}}}, exclusive: g",
-    ("trigger: {event: NAME, where: {properties.amount: {gte: 970}}}, "
-     "goal: {event: NAME, where: {properties.amount: {lt: 9}}, within: 1d}"),
-)  # fmt: skip
+    (
+        "trigger: {event: NAME, where: {properties.amount: {gte: 970}}}, "
+        "goal: {event: NAME, where: {properties.amount: {lt: 9}}, within: 1d}"
+    ),
+)
 
 
 def run(*, events: int, rounds: int, quiet: bool) -> dict[str, Any]:
@@ -105,15 +116,23 @@ def traffic(events: int, names: int) -> list[Event]:
     rng = random.Random(7)
     return [
         Event(
-            message_id=f"m{i}", type="track", event=f"e{rng.randrange(names)}",
-            user=f"user_id:{rng.randrange(USERS)}", source="app", door="native",
-            account="bench", timestamp_ms=_T0_MS + i * _STEP_MS,
+            message_id=f"m{i}",
+            type="track",
+            event=f"e{rng.randrange(names)}",
+            user=f"user_id:{rng.randrange(USERS)}",
+            source="app",
+            door="native",
+            account="bench",
+            timestamp_ms=_T0_MS + i * _STEP_MS,
             received_at_ms=_T0_MS + i * _STEP_MS + 50,
-            properties={"sku": f"s{rng.randrange(500)}", "amount": rng.randrange(1000),
-                        "category": f"c{rng.randrange(9)}"},
+            properties={
+                "sku": f"s{rng.randrange(500)}",
+                "amount": rng.randrange(1000),
+                "category": f"c{rng.randrange(9)}",
+            },
         )
         for i in range(events)
-    ]  # fmt: skip
+    ]
 
 
 def _feed(engine: Engine, events: list[Event]) -> tuple[float, int]:

@@ -61,14 +61,20 @@ def told(report: dict[str, Any], loaded: dict[str, int], load_s: float) -> dict[
         "state": {"median": sizes["median"], "unit": "bytes", "p99": sizes["p99"]},
     }
     return {
-        "bench": "tag_audit", "machine": machine(), "rounds": 1, "results": results, "ratios": {},
+        "bench": "tag_audit",
+        "machine": machine(),
+        "rounds": 1,
+        "results": results,
+        "ratios": {},
         "checks": {
             "no tag drifts": report["ok"],
             "median state <= 500 bytes": sizes["median"] <= 500,  # noqa: PLR2004 - the bar
             "p99 state <= 1000 bytes": sizes["p99"] <= 1000,  # noqa: PLR2004 - the bar
         },
-        "loaded": loaded, "figures": figures, "findings": report["findings"],
-    }  # fmt: skip
+        "loaded": loaded,
+        "figures": figures,
+        "findings": report["findings"],
+    }
 
 
 if __name__ == "__main__":

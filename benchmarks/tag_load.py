@@ -35,9 +35,20 @@ DAY_MS = 86_400_000
 _SPAN_DAYS = 120
 _BLOCK_ROWS = 50_000
 _IN_TUNNELS = 0.03
-_NAMES = ("product_viewed", "page_viewed", "app_started", "cart_added", "order_paid",
-          "coupon_used", "content_shared", "message_received", "order_refunded",
-          "official_account_followed", "official_account_unfollowed", "tag_imported")  # fmt: skip
+_NAMES = (
+    "product_viewed",
+    "page_viewed",
+    "app_started",
+    "cart_added",
+    "order_paid",
+    "coupon_used",
+    "content_shared",
+    "message_received",
+    "order_refunded",
+    "official_account_followed",
+    "official_account_unfollowed",
+    "tag_imported",
+)
 _WEIGHTS = (34, 14, 12, 12, 12, 4, 4, 3, 2, 1, 1, 1)
 _CHANNELS = ("campaign:douyin", "qr:shop", "share", "search", None)
 _CATEGORIES = ("tea", "pots", "cups", "snacks", "gifts", "books")
@@ -78,13 +89,19 @@ def events_of(number: int, mean: float) -> list[Event]:
         name = chance.choices(_NAMES, _WEIGHTS)[0]
         channel = chance.choice(_CHANNELS)
         event = Event(
-            message_id=f"m{number}-{i}", type="track", event=name, user=user,
-            source="server" if name == "tag_imported" else "app", door="native", account="bench",
-            timestamp_ms=at_ms, received_at_ms=at_ms + late_ms,
+            message_id=f"m{number}-{i}",
+            type="track",
+            event=name,
+            user=user,
+            source="server" if name == "tag_imported" else "app",
+            door="native",
+            account="bench",
+            timestamp_ms=at_ms,
+            received_at_ms=at_ms + late_ms,
             identities={"user_id": user[8:]},
             context={"channel": channel} if channel else {},
             properties=_properties(chance, name),
-        )  # fmt: skip
+        )
         found.append((event.received_at_ms, event))
     return [event for _, event in sorted(found, key=lambda one: (one[0], one[1].message_id))]
 

@@ -43,14 +43,27 @@ SHAPE: Final = 1.2
 LEAST: Final = 2.4
 MOST: Final = 1000
 IDLE: Final = (
-    "search_performed", "content_shared", "coupon_used", "message_received", "page_viewed",
-    "order_refunded", "cart_removed", "product_favorited",
-)  # fmt: skip
+    "search_performed",
+    "content_shared",
+    "coupon_used",
+    "message_received",
+    "page_viewed",
+    "order_refunded",
+    "cart_removed",
+    "product_favorited",
+)
 _MIX: Final = {
-    "product_viewed": 60, "page_viewed": 12, "cart_added": 9, "order_paid": 5,
-    "search_performed": 5, "message_received": 3, "content_shared": 2, "coupon_used": 2,
-    "product_favorited": 1, "cart_removed": 1,
-}  # fmt: skip
+    "product_viewed": 60,
+    "page_viewed": 12,
+    "cart_added": 9,
+    "order_paid": 5,
+    "search_performed": 5,
+    "message_received": 3,
+    "content_shared": 2,
+    "coupon_used": 2,
+    "product_favorited": 1,
+    "cart_removed": 1,
+}
 _CHANNELS: Final = ("campaign:douyin", "qr:store_12", "share", "search", "official_account")
 _DAY_MS: Final = 86_400_000
 _T0_MS: Final = 1_780_000_000_000
@@ -112,16 +125,27 @@ def traffic(users: int) -> list[bytes]:
 def _event(rng: random.Random, user: str, name: str, at_ms: int, channel: str) -> Event:
     sku = rng.choices(range(_SKUS), cum_weights=_POPULAR)[0]
     properties = {
-        "sku": f"sku{sku}", "category": f"category{sku % _CATEGORIES}", "cart_id": f"c{at_ms}",
-        "amount": round(rng.lognormvariate(5, 0.8), 2), "coupon_id": "spring", "query": "shoes",
-    }  # fmt: skip
+        "sku": f"sku{sku}",
+        "category": f"category{sku % _CATEGORIES}",
+        "cart_id": f"c{at_ms}",
+        "amount": round(rng.lognormvariate(5, 0.8), 2),
+        "coupon_id": "spring",
+        "query": "shoes",
+    }
     return Event(
-        message_id=f"{rng.getrandbits(64):016x}", type="track", event=name,
-        user=f"user_id:{user}", source="app", door="native", account="shop",
-        timestamp_ms=at_ms, received_at_ms=at_ms + 200,
+        message_id=f"{rng.getrandbits(64):016x}",
+        type="track",
+        event=name,
+        user=f"user_id:{user}",
+        source="app",
+        door="native",
+        account="shop",
+        timestamp_ms=at_ms,
+        received_at_ms=at_ms + 200,
         identities={"user_id": user, "device_id": f"{user}-9f86d081884c7d65"},
-        context={"channel": channel}, properties=properties,
-    )  # fmt: skip
+        context={"channel": channel},
+        properties=properties,
+    )
 
 
 def books() -> dict[int, list[dict[str, Any]]]:
@@ -270,15 +294,21 @@ def spread(found: Iterable[int]) -> dict[str, Any]:
     """Return median, 99th percentile and maximum of sizes."""
     order = sorted(found)
     return {
-        "median": order[len(order) // 2], "unit": "bytes", "runs": [order[len(order) // 2]],
-        "p99": order[len(order) * 99 // 100], "max": order[-1],
-    }  # fmt: skip
+        "median": order[len(order) // 2],
+        "unit": "bytes",
+        "runs": [order[len(order) // 2]],
+        "p99": order[len(order) * 99 // 100],
+        "max": order[-1],
+    }
 
 
 def _report(
-    runs: dict[str, list[float]], more: dict[str, dict[str, Any]], users: int, events: int,
+    runs: dict[str, list[float]],
+    more: dict[str, dict[str, Any]],
+    users: int,
+    events: int,
     rounds: int,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     results = {
         name: report.summary(took, "us/event", **more.get(name, {})) for name, took in runs.items()
     }

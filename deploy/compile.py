@@ -68,9 +68,13 @@ def _compile(work: Path) -> str:
             name="siyu-core",
             packages=[],
             ext_modules=extensions,
-            script_args=["-q", "build_ext", f"--build-lib={work / 'lib'}",
-                         f"--build-temp={work / 'temp'}"],
-        )  # fmt: skip
+            script_args=[
+                "-q",
+                "build_ext",
+                f"--build-lib={work / 'lib'}",
+                f"--build-temp={work / 'temp'}",
+            ],
+        )
     except SystemExit as ended:
         return f"the compiler ended: {ended}"
     return ""

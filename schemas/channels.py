@@ -52,21 +52,27 @@ CHANNELS: Final = {
     "sms": ChannelFacts(),
     "email": ChannelFacts(),
     # 被动回复: the answer to the callback itself, inside 5 s.
-    "official.reply": ChannelFacts((
-        Opening("message_received", "official_account", 5000, 1),
-        Opening("official_account_followed", "official_account", 5000, 1),
-        Opening("official_account_menu_clicked", "official_account", 5000, 1),
-        Opening("official_account_qr_scanned", "official_account", 5000, 1),
-    ), followers=True),
+    "official.reply": ChannelFacts(
+        (
+            Opening("message_received", "official_account", 5000, 1),
+            Opening("official_account_followed", "official_account", 5000, 1),
+            Opening("official_account_menu_clicked", "official_account", 5000, 1),
+            Opening("official_account_qr_scanned", "official_account", 5000, 1),
+        ),
+        followers=True,
+    ),
     # 客服消息: five after a message, three within a minute of a click, a follow or a scan. After a
     # payment WeChat names the 48 hours and no number: five is the careful reading.
-    "official.service": ChannelFacts((
-        Opening("message_received", "official_account", _TWO_DAYS_MS, 5),
-        Opening("order_paid", None, _TWO_DAYS_MS, 5),
-        Opening("official_account_followed", "official_account", _MINUTE_MS, 3),
-        Opening("official_account_qr_scanned", "official_account", _MINUTE_MS, 3),
-        Opening("official_account_menu_clicked", "official_account", _MINUTE_MS, 3),
-    ), followers=True),
+    "official.service": ChannelFacts(
+        (
+            Opening("message_received", "official_account", _TWO_DAYS_MS, 5),
+            Opening("order_paid", None, _TWO_DAYS_MS, 5),
+            Opening("official_account_followed", "official_account", _MINUTE_MS, 3),
+            Opening("official_account_qr_scanned", "official_account", _MINUTE_MS, 3),
+            Opening("official_account_menu_clicked", "official_account", _MINUTE_MS, 3),
+        ),
+        followers=True,
+    ),
     "mini.service": ChannelFacts((Opening("message_received", "mini_program", _TWO_DAYS_MS, 5),)),
     # 模板消息: marketing is forbidden.
     "official.template": ChannelFacts(marketing=False, followers=True),
@@ -75,7 +81,7 @@ CHANNELS: Final = {
     "official.subscribe": ChannelFacts(consent=True),
     # 欢迎语: the code that comes with a new contact is good for 20 s, once.
     "wecom.welcome": ChannelFacts((Opening("wecom_contact_added", "wecom", 20_000, 1),)),
-}  # fmt: skip
+}
 
 
 def needs_consent(channel: str) -> bool:

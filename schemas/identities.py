@@ -5,8 +5,14 @@ from typing import Final
 # Strongest first: the first kind that an event carries names its canonical user.
 # openid is per appid, so its value is spelled "<appid>:<openid>" (shared facts: wechat).
 KINDS: Final = (
-    "user_id", "unionid", "openid", "phone_hmac", "email_hmac", "device_id", "anonymous_id",
-)  # fmt: skip
+    "user_id",
+    "unionid",
+    "openid",
+    "phone_hmac",
+    "email_hmac",
+    "device_id",
+    "anonymous_id",
+)
 
 
 def canonical_user(identities: dict[str, str]) -> str | None:

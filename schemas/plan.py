@@ -20,19 +20,44 @@ PiiClass = Literal["phone", "email", "secret", "personal"]
 # enforce: an item that breaks the plan is rejected; mark: it passes with the mark off_plan.
 Policy = Literal["enforce", "mark"]
 Unit = Literal[
-    "yuan", "fen", "ms", "s", "min", "h", "d", "mm", "cm", "m", "km", "g", "kg", "percent", "ratio",
-    "degree", "point",
-]  # fmt: skip
+    "yuan",
+    "fen",
+    "ms",
+    "s",
+    "min",
+    "h",
+    "d",
+    "mm",
+    "cm",
+    "m",
+    "km",
+    "g",
+    "kg",
+    "percent",
+    "ratio",
+    "degree",
+    "point",
+]
 # Dimension, and how many of its smallest unit make one: exact, unlike factors below 1.
 UNITS: Final[dict[Unit, tuple[str, int]]] = {
-    "fen": ("money", 1), "yuan": ("money", 100),
-    "ms": ("time", 1), "s": ("time", 1000), "min": ("time", 60_000), "h": ("time", 3_600_000),
+    "fen": ("money", 1),
+    "yuan": ("money", 100),
+    "ms": ("time", 1),
+    "s": ("time", 1000),
+    "min": ("time", 60_000),
+    "h": ("time", 3_600_000),
     "d": ("time", 86_400_000),
-    "mm": ("length", 1), "cm": ("length", 10), "m": ("length", 1000), "km": ("length", 1_000_000),
-    "g": ("mass", 1), "kg": ("mass", 1000),
-    "percent": ("share", 1), "ratio": ("share", 100),
-    "degree": ("angle", 1), "point": ("points", 1),
-}  # fmt: skip
+    "mm": ("length", 1),
+    "cm": ("length", 10),
+    "m": ("length", 1000),
+    "km": ("length", 1_000_000),
+    "g": ("mass", 1),
+    "kg": ("mass", 1000),
+    "percent": ("share", 1),
+    "ratio": ("share", 100),
+    "degree": ("angle", 1),
+    "point": ("points", 1),
+}
 ANY_SOURCE: Final[frozenset[Source]] = frozenset(get_args(Source))
 MAX_ID: Final = 256
 Name = Annotated[str, Field(min_length=1, max_length=128)]
@@ -150,6 +175,10 @@ def _schema(spec: PropertySpec) -> dict[str, Any]:
     schema |= {
         key: value for key, value in ((low, spec.min), (high, spec.max)) if value is not None
     }
-    extras = {"x-unit": spec.unit, "x-pii": spec.pii, "x-from": spec.other_units or None,
-              "x-synonyms": spec.synonyms or None}  # fmt: skip
+    extras = {
+        "x-unit": spec.unit,
+        "x-pii": spec.pii,
+        "x-from": spec.other_units or None,
+        "x-synonyms": spec.synonyms or None,
+    }
     return schema | {key: value for key, value in extras.items() if value is not None}

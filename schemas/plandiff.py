@@ -28,9 +28,13 @@ class Change:
     def told(self) -> dict[str, Any]:
         """Return the change as JSON has it."""
         return {
-            "event": self.event, "path": self.path, "change": self.what,
-            "breaking": self.breaking, "announced": self.announced, "error": self.is_error,
-        }  # fmt: skip
+            "event": self.event,
+            "path": self.path,
+            "change": self.what,
+            "breaking": self.breaking,
+            "announced": self.announced,
+            "error": self.is_error,
+        }
 
 
 def diff(old: Plan, new: Plan) -> list[Change]:

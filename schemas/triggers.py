@@ -38,9 +38,10 @@ def _bounded(within_ms: int) -> int:
 def _minutes(raw: object) -> object:
     if isinstance(raw, int) and not isinstance(raw, bool):
         raise PydanticCustomError(
-            "clock", "{raw} is not a time of day: YAML reads 22:00 as 1320, so quote it",
+            "clock",
+            "{raw} is not a time of day: YAML reads 22:00 as 1320, so quote it",
             {"raw": raw},
-        )  # fmt: skip
+        )
     found = _CLOCK.fullmatch(raw) if isinstance(raw, str) else None
     if found is None:
         raise PydanticCustomError(
@@ -55,9 +56,10 @@ def _day(raw: object) -> object:
     # The 29th of February of a year that has none is seen when it is looked for.
     if found is None or int(found[3]) > _DAYS_OF[int(found[2]) - 1] or not _exists(text):
         raise PydanticCustomError(
-            "day", '{raw} is not a day: write "2027-02-06", or "12-25" for every year',
+            "day",
+            '{raw} is not a day: write "2027-02-06", or "12-25" for every year',
             {"raw": repr(raw)},
-        )  # fmt: skip
+        )
     return text
 
 

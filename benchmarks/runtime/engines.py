@@ -68,8 +68,9 @@ def versions(python: Path, package: str) -> dict[str, str]:
     )
     told = subprocess.run(
         [str(python), "-c", code, package, "pydantic", "msgspec"],
-        stdout=subprocess.PIPE, check=True,
-    )  # fmt: skip
+        stdout=subprocess.PIPE,
+        check=True,
+    )
     found: dict[str, str] = json.loads(told.stdout)
     return found
 
@@ -80,9 +81,12 @@ def execute(engine: Engine, python: Path, run: Run, told: Callable[[int], None])
     # The engine's log goes to a file: a full pipe would stop it, a terminal slow it down.
     with tempfile.TemporaryFile("w+") as log:
         child = subprocess.Popen(
-            [*command, json.dumps(asdict(run))], cwd=ROOT, stdout=subprocess.PIPE, stderr=log,
+            [*command, json.dumps(asdict(run))],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=log,
             text=True,
-        )  # fmt: skip
+        )
         try:
             done = _follow(child, told)
             _stop(child, leaves=engine.leaves)

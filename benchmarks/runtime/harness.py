@@ -71,10 +71,15 @@ class Bench:
         group = f"{self.broker.prefix}-{uuid.uuid4().hex[:6]}"
         folder = tempfile.mkdtemp(prefix="siyu-bench-")
         run = Run(
-            kafka=self.broker.settings.kafka, source=source, touches=f"{group}.touches",
-            state=f"{group}.state", group=group, folder=folder, events=events,
+            kafka=self.broker.settings.kafka,
+            source=source,
+            touches=f"{group}.touches",
+            state=f"{group}.state",
+            group=group,
+            folder=folder,
+            events=events,
             validate=row.engine.validate,
-        )  # fmt: skip
+        )
         self.broker.make(run.touches, job.PARTITIONS)
         if row.engine.program == "siyu":
             self.broker.make(run.state, job.PARTITIONS, cleanup_policy="compact")

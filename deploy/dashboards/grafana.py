@@ -16,9 +16,14 @@ SOURCE: Final = {"type": PLUGIN, "uid": "siyu-clickhouse"}
 _FOLDER: Final = "/var/lib/grafana/dashboards/siyu"
 _HEIGHT: Final = 9
 _PANELS: Final = {
-    "lines": "timeseries", "bars": "barchart", "number": "stat", "table": "table",
-    "matrix": "table", "funnel": "bargauge", "flow": "table",
-}  # fmt: skip
+    "lines": "timeseries",
+    "bars": "barchart",
+    "number": "stat",
+    "table": "table",
+    "matrix": "table",
+    "funnel": "bargauge",
+    "flow": "table",
+}
 _TZ: Final = "Asia/Shanghai"
 _SOURCES: Final = ("all", "app", "mini_program", "official_account", "web", "server")
 # Controls of a dashboard: what stands for a parameter in the SQL. An empty value cannot be
@@ -77,19 +82,21 @@ def _panel(number: int, chart: Chart) -> Json:
         "description": chart.question.answers,
         "type": _PANELS[chart.show],
         "datasource": SOURCE,
-        "targets": [{
-            "refId": "A",
-            "datasource": SOURCE,
-            "pluginVersion": "4.0.0",
-            "editorType": "sql",
-            "format": 0 if chart.show == "lines" else 1,
-            "queryType": "timeseries" if chart.show == "lines" else "table",
-            "rawSql": panel_sql(chart),
-        }],
+        "targets": [
+            {
+                "refId": "A",
+                "datasource": SOURCE,
+                "pluginVersion": "4.0.0",
+                "editorType": "sql",
+                "format": 0 if chart.show == "lines" else 1,
+                "queryType": "timeseries" if chart.show == "lines" else "table",
+                "rawSql": panel_sql(chart),
+            }
+        ],
         "options": _options(chart),
         "fieldConfig": {"defaults": {}, "overrides": []},
         "transformations": _transformations(chart),
-    }  # fmt: skip
+    }
 
 
 def panel_sql(chart: Chart) -> str:
@@ -129,20 +136,32 @@ def _transformations(chart: Chart) -> list[Json]:
 def _choice(name: str, label: str, values: tuple[str, ...]) -> Json:
     options = [{"text": one, "value": one, "selected": one == values[0]} for one in values]
     return {
-        "type": "custom", "name": name, "label": label, "query": ",".join(values),
-        "options": options, "current": options[0], "multi": False, "includeAll": False,
-    }  # fmt: skip
+        "type": "custom",
+        "name": name,
+        "label": label,
+        "query": ",".join(values),
+        "options": options,
+        "current": options[0],
+        "multi": False,
+        "includeAll": False,
+    }
 
 
 _VARIABLES: Final[dict[str, Json]] = {
     "period": _choice("period", "Period", ("day", "week", "month")),
     "source": _choice("source", "Source", _SOURCES),
     "rule": {
-        "type": "query", "name": "rule", "label": "Rule", "datasource": SOURCE, "refresh": 1,
+        "type": "query",
+        "name": "rule",
+        "label": "Rule",
+        "datasource": SOURCE,
+        "refresh": 1,
         "query": "SELECT 'all' AS rule UNION ALL SELECT DISTINCT rule FROM touches_by_rule",
-        "current": {"text": "all", "value": "all"}, "multi": False, "includeAll": False,
+        "current": {"text": "all", "value": "all"},
+        "multi": False,
+        "includeAll": False,
     },
-}  # fmt: skip
+}
 
 
 def _datasource() -> Json:
@@ -155,18 +174,29 @@ def _datasource() -> Json:
     }
     return {
         "apiVersion": 1,
-        "datasources": [{
-            "name": "Siyu", "uid": SOURCE["uid"], "type": PLUGIN, "access": "proxy",
-            "jsonData": connection, "secureJsonData": {"password": "$SIYU_ANALYST_PASSWORD"},
-        }],
-    }  # fmt: skip
+        "datasources": [
+            {
+                "name": "Siyu",
+                "uid": SOURCE["uid"],
+                "type": PLUGIN,
+                "access": "proxy",
+                "jsonData": connection,
+                "secureJsonData": {"password": "$SIYU_ANALYST_PASSWORD"},
+            }
+        ],
+    }
 
 
 def _provider() -> Json:
     return {
         "apiVersion": 1,
-        "providers": [{
-            "name": "siyu", "folder": "Siyu", "type": "file", "allowUiUpdates": False,
-            "options": {"path": _FOLDER},
-        }],
-    }  # fmt: skip
+        "providers": [
+            {
+                "name": "siyu",
+                "folder": "Siyu",
+                "type": "file",
+                "allowUiUpdates": False,
+                "options": {"path": _FOLDER},
+            }
+        ],
+    }

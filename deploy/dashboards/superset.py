@@ -24,10 +24,14 @@ _EPOCH: Final = (2026, 1, 1, 0, 0, 0)
 _ROW_LIMIT: Final = 10_000
 _HEIGHT: Final = 50
 _VIZ: Final = {
-    "lines": "echarts_timeseries_line", "bars": "echarts_timeseries_bar",
-    "number": "big_number_total", "table": "table", "matrix": "pivot_table_v2",
-    "funnel": "funnel", "flow": "sankey_v2",
-}  # fmt: skip
+    "lines": "echarts_timeseries_line",
+    "bars": "echarts_timeseries_bar",
+    "number": "big_number_total",
+    "table": "table",
+    "matrix": "pivot_table_v2",
+    "funnel": "funnel",
+    "flow": "sankey_v2",
+}
 # The time range of the dashboard, if it has one; its end is the first moment after it.
 _DAYS: Final = {
     "from": "toDate('{{ (from_dttm or '2000-01-01')[:10] }}')",
@@ -130,9 +134,12 @@ def _chart(board: Board, chart: Chart) -> Json:
 def _metric(column: str) -> Json:
     # The question has aggregated already: a row is a point, and a sum of one row is the row.
     return {
-        "expressionType": "SQL", "sqlExpression": f"sum(`{column}`)", "label": column,
-        "hasCustomLabel": True, "optionName": f"metric_{column}",
-    }  # fmt: skip
+        "expressionType": "SQL",
+        "sqlExpression": f"sum(`{column}`)",
+        "label": column,
+        "hasCustomLabel": True,
+        "optionName": f"metric_{column}",
+    }
 
 
 def _form(chart: Chart) -> Json:
@@ -145,9 +152,13 @@ def _form(chart: Chart) -> Json:
             own: Json = {"query_mode": "raw", "all_columns": chart.values, "order_by_cols": []}
         case "matrix":
             own = {
-                "groupbyRows": [chart.x], "groupbyColumns": by, "metrics": metrics,
-                "aggregateFunction": "Sum", "metricsLayout": "COLUMNS", "rowTotals": False,
-            }  # fmt: skip
+                "groupbyRows": [chart.x],
+                "groupbyColumns": by,
+                "metrics": metrics,
+                "aggregateFunction": "Sum",
+                "metricsLayout": "COLUMNS",
+                "rowTotals": False,
+            }
         case "funnel":
             own = {"groupby": [chart.x], "metric": metrics[0], "sort_by_metric": True}
         case "flow":
@@ -156,10 +167,15 @@ def _form(chart: Chart) -> Json:
             own = {"metric": metrics[0]}
         case _:
             own = {
-                "x_axis": chart.x, "groupby": by, "metrics": metrics, "rich_tooltip": True,
-                "show_legend": True, "time_grain_sqla": None, "x_axis_sort_asc": True,
+                "x_axis": chart.x,
+                "groupby": by,
+                "metrics": metrics,
+                "rich_tooltip": True,
+                "show_legend": True,
+                "time_grain_sqla": None,
+                "x_axis_sort_asc": True,
                 "stack": "Stack" if chart.show == "bars" else None,
-            }  # fmt: skip
+            }
     return common | own
 
 
@@ -198,13 +214,19 @@ def _dashboard(board: Board) -> Json:
 
 def _time_range(board: Board) -> Json:
     return {
-        "id": f"NATIVE_FILTER-{board.id}-days", "name": "Days 日期", "filterType": "filter_time",
-        "type": "NATIVE_FILTER", "targets": [{}], "controlValues": {}, "cascadeParentIds": [],
+        "id": f"NATIVE_FILTER-{board.id}-days",
+        "name": "Days 日期",
+        "filterType": "filter_time",
+        "type": "NATIVE_FILTER",
+        "targets": [{}],
+        "controlValues": {},
+        "cascadeParentIds": [],
         "scope": {"rootPath": ["ROOT_ID"], "excluded": []},
         "defaultDataMask": {
-            "extraFormData": {"time_range": "No filter"}, "filterState": {"value": "No filter"},
+            "extraFormData": {"time_range": "No filter"},
+            "filterState": {"value": "No filter"},
         },
-    }  # fmt: skip
+    }
 
 
 def _position(board: Board) -> Json:
@@ -213,26 +235,35 @@ def _position(board: Board) -> Json:
         "DASHBOARD_VERSION_KEY": "v2",
         "ROOT_ID": {"type": "ROOT", "id": "ROOT_ID", "children": ["GRID_ID"]},
         "GRID_ID": {
-            "type": "GRID", "id": "GRID_ID", "parents": ["ROOT_ID"],
+            "type": "GRID",
+            "id": "GRID_ID",
+            "parents": ["ROOT_ID"],
             "children": [f"ROW-{number}" for number in range(len(lines))],
         },
-    }  # fmt: skip
+    }
     for number, charts in enumerate(lines):
         row = f"ROW-{number}"
         uuids = [_id("chart", chart.key(board.id)) for chart in charts]
         tree[row] = {
-            "type": "ROW", "id": row, "parents": ["ROOT_ID", "GRID_ID"],
+            "type": "ROW",
+            "id": row,
+            "parents": ["ROOT_ID", "GRID_ID"],
             "children": [f"CHART-{uuid}" for uuid in uuids],
             "meta": {"background": "BACKGROUND_TRANSPARENT"},
-        }  # fmt: skip
+        }
         for uuid, chart in zip(uuids, charts, strict=True):
             tree[f"CHART-{uuid}"] = {
-                "type": "CHART", "id": f"CHART-{uuid}", "children": [],
+                "type": "CHART",
+                "id": f"CHART-{uuid}",
+                "children": [],
                 "parents": ["ROOT_ID", "GRID_ID", row],
                 # The import puts the chart's number in the place of 0.
                 "meta": {
-                    "uuid": uuid, "chartId": 0, "sliceName": chart.title,
-                    "width": chart.width, "height": _HEIGHT,
+                    "uuid": uuid,
+                    "chartId": 0,
+                    "sliceName": chart.title,
+                    "width": chart.width,
+                    "height": _HEIGHT,
                 },
-            }  # fmt: skip
+            }
     return tree

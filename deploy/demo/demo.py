@@ -37,9 +37,16 @@ from sinks.clickhouse.client import connect
 
 # What the demo decides itself, whatever the shell says: it must not write to others' parts.
 _OWN: Final = (
-    "SIYU_KAFKA", "SIYU_CLICKHOUSE", "SIYU_COLLECT_HOST", "SIYU_COLLECT_PORT", "SIYU_SOURCES",
-    "SIYU_RULEBOOK",    "SIYU_WEBHOOK_URL", "SIYU_WEBHOOK_SECRET", "SIYU_PII_KEY",
-)  # fmt: skip
+    "SIYU_KAFKA",
+    "SIYU_CLICKHOUSE",
+    "SIYU_COLLECT_HOST",
+    "SIYU_COLLECT_PORT",
+    "SIYU_SOURCES",
+    "SIYU_RULEBOOK",
+    "SIYU_WEBHOOK_URL",
+    "SIYU_WEBHOOK_SECRET",
+    "SIYU_PII_KEY",
+)
 _READY_WITHIN_S: Final = 60.0
 _SETTLE_WITHIN_S: Final = 120.0
 # What a kill amid sending may hold up: a payment that a sender holds back so long still comes in

@@ -137,9 +137,11 @@ def show(outcome: dict[str, Any]) -> None:
         f" stored twice and collapsed: {outcome['redelivered']})"
     )
     _table(
-        console, "rejected, each kept with its bytes",
-        ["stage", "reason", "rows"], [list(row.values()) for row in outcome["rejected_by_reason"]],
-    )  # fmt: skip
+        console,
+        "rejected, each kept with its bytes",
+        ["stage", "reason", "rows"],
+        [list(row.values()) for row in outcome["rejected_by_reason"]],
+    )
     console.print("\n[bold]three users with their tags[/]")
     for user in outcome["users"]:
         tags = ", ".join(f"{tag}={value}" for tag, value in user["tags"].items())

@@ -125,9 +125,14 @@ def send_app(
     log.propagate = False
     lost: list[int] = []
     client = Client(
-        write_key, host=url, gzip=True, upload_size=batch, upload_interval=0.1,
-        max_queue_size=1_000_000, on_error=lambda _, items: lost.append(len(items)),
-    )  # fmt: skip
+        write_key,
+        host=url,
+        gzip=True,
+        upload_size=batch,
+        upload_interval=0.1,
+        max_queue_size=1_000_000,
+        on_error=lambda _, items: lost.append(len(items)),
+    )
     sent = 0
     try:
         for call in calls:
@@ -150,9 +155,13 @@ def _drain(client: Any, sent: int, tick: Callable[[int], None]) -> None:  # noqa
 
 
 def send_mini(
-    messages: Iterable[MiniEvent | MiniBody], *, url: str, token: str, tally: Tally,
+    messages: Iterable[MiniEvent | MiniBody],
+    *,
+    url: str,
+    token: str,
+    tally: Tally,
     tick: Callable[[int], None],
-) -> None:  # fmt: skip
+) -> None:
     """Send mini-program events as the Sensors SDK does: text/plain, some gzipped."""
     door = Door(url, tally, "mini_program")
     path = f"/sa?{urlencode({'project': 'default', 'token': token})}"
@@ -190,9 +199,14 @@ def _sensors_body(batch: list[MiniEvent]) -> bytes:
 
 
 def send_account(
-    callbacks: Iterable[Callback], *, url: str, appid: str, sources: Sources, tally: Tally,
+    callbacks: Iterable[Callback],
+    *,
+    url: str,
+    appid: str,
+    sources: Sources,
+    tally: Tally,
     tick: Callable[[int], None],
-) -> None:  # fmt: skip
+) -> None:
     """Send the official account's callbacks, encrypted, as WeChat's servers do."""
     door = Door(url, tally, "official_account")
     account = sources.wechat[appid]
@@ -231,9 +245,14 @@ def signed_query(token: str, cipher: str) -> str:
 
 
 def send_day(
-    day: list[Message], *, url: str, sources: Sources, appid: str, tally: Tally,
+    day: list[Message],
+    *,
+    url: str,
+    sources: Sources,
+    appid: str,
+    tally: Tally,
     tick: Callable[[int], None],
-) -> list[Callable[[], None]]:  # fmt: skip
+) -> list[Callable[[], None]]:
     """Return one call for each door that sends its part of the day; run them side by side."""
     keys = {write_key.source: key for key, write_key in sources.write_keys.items()}
     app = [sent for sent in day if isinstance(sent, AppCall)]

@@ -22,8 +22,11 @@ LIVE_CART_AGE_MS: Final = 30 * MINUTE_MS - 8_000
 
 # Share of sessions that begin in each hour of the day in Shanghai: noon and late evening.
 _HOURLY: Final = (
-    3, 2, 1, 1, 1, 2, 4, 7, 10, 11, 11, 13, 16, 13, 10, 10, 10, 11, 13, 16, 20, 22, 18, 9,
-)  # fmt: skip
+    *(3, 2, 1, 1, 1, 2),
+    *(4, 7, 10, 11, 11, 13),
+    *(16, 13, 10, 10, 10, 11),
+    *(13, 16, 20, 22, 18, 9),
+)
 _SHANGHAI_MS: Final = 8 * HOUR_MS
 _SLOT_MS: Final = 5 * MINUTE_MS
 
@@ -213,9 +216,13 @@ def _live_cart(shopper: Shopper, seed: int, now_ms: int) -> Iterator[Step]:
     yield pen.write("product_viewed", sku=sku, category="skincare", price=price)
     pen.time_ms = now_ms - LIVE_CART_AGE_MS
     yield pen.write(
-        "cart_added", after_s=(0, 0), cart_id=f"c-{session}", sku=sku, category="skincare",
+        "cart_added",
+        after_s=(0, 0),
+        cart_id=f"c-{session}",
+        sku=sku,
+        category="skincare",
         amount=max(price, 50.0),
-    )  # fmt: skip
+    )
 
 
 def _product(rng: random.Random, category: str) -> tuple[str, float]:

@@ -47,10 +47,15 @@ class Report:
     def offsets(self, check: str, tp: TopicPartition, offsets: list[int]) -> None:
         """Note offsets at fault, the first few by number."""
         if offsets:
-            self.findings.append({
-                "check": check, "topic": tp.topic, "partition": tp.partition,
-                "count": len(offsets), "offsets": offsets[:_SHOWN],
-            })  # fmt: skip
+            self.findings.append(
+                {
+                    "check": check,
+                    "topic": tp.topic,
+                    "partition": tp.partition,
+                    "count": len(offsets),
+                    "offsets": offsets[:_SHOWN],
+                }
+            )
 
 
 def audit(settings: Settings, *, settled: bool = False, repair: bool = False) -> dict[str, Any]:
@@ -95,9 +100,11 @@ async def _audit(settings: Settings, *, settled: bool, repair: bool) -> dict[str
         "findings": report.findings,
         "repaired": report.repaired,
         "figures": {
-            "topics": report.topics, "tables": report.tables, "aggregates": report.aggregates,
+            "topics": report.topics,
+            "tables": report.tables,
+            "aggregates": report.aggregates,
         },
-    }  # fmt: skip
+    }
 
 
 async def _compare_log(settings: Settings, client: Client, report: Report) -> None:

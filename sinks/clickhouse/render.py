@@ -24,9 +24,12 @@ _HEAD: Final = re.compile(
 _SOURCE: Final = re.compile(r"\b(FROM|JOIN|TO)\s+([a-z]\w*)\b(?!\s*\()")
 # By what a table's rows find their shard: the first column of these that it has.
 _SHARD_BY: Final = {
-    "user_key": "user_key", "user": "sipHash64(user)", "identifier": "sipHash64(identifier)",
-    "_offset": "sipHash64(_partition, _offset)", "channel": "sipHash64(channel)",
-}  # fmt: skip
+    "user_key": "user_key",
+    "user": "sipHash64(user)",
+    "identifier": "sipHash64(identifier)",
+    "_offset": "sipHash64(_partition, _offset)",
+    "channel": "sipHash64(channel)",
+}
 
 
 def render(url: str, *, cluster: str | None = None, folder: Path = MIGRATIONS) -> Iterator[str]:

@@ -123,16 +123,22 @@ def reject_values(rejected: Rejected) -> Values:
     """Return the row of a reject without provenance; its topic stands last."""
     envelope = rejected.envelope
     return (
-        rejected.stage, rejected.reason, rejected.detail, rejected.fingerprint,
+        rejected.stage,
+        rejected.reason,
+        rejected.detail,
+        rejected.fingerprint,
         envelope.door if envelope else "",
         envelope.source if envelope else "",
         envelope.account if envelope else "",
         envelope.received_at_ms if envelope else None,
         envelope.request_id if envelope else "",
         envelope.item if envelope else 0,
-        rejected.body, rejected.raw_partition, rejected.raw_offset,
-        envelope.redrive_of if envelope else "", topics.REJECTED.name,
-    )  # fmt: skip
+        rejected.body,
+        rejected.raw_partition,
+        rejected.raw_offset,
+        envelope.redrive_of if envelope else "",
+        topics.REJECTED.name,
+    )
 
 
 EVENTS: Final = _table("events", topics.EVENTS, Event)
@@ -152,14 +158,27 @@ REJECTS: Final = Table(
     name="rejects",
     topic=topics.REJECTED.name,
     columns=(
-        "stage", "reason", "detail", "fingerprint", "door", "source", "account", "received_at",
-        "request_id", "item", "body", "raw_partition", "raw_offset", "redrive_of", "_topic",
+        "stage",
+        "reason",
+        "detail",
+        "fingerprint",
+        "door",
+        "source",
+        "account",
+        "received_at",
+        "request_id",
+        "item",
+        "body",
+        "raw_partition",
+        "raw_offset",
+        "redrive_of",
+        "_topic",
         *PROVENANCE,
     ),
     decode=msgspec.json.Decoder(Rejected).decode,
     rows=_reject_rows,
     key=("_topic", "_partition", "_offset"),
-)  # fmt: skip
+)
 ALL: Final = (EVENTS, TAG_CHANGES, DECISIONS, RECEIPTS, REJECTS)
 BY_TOPIC: Final = {table.topic: table for table in ALL}
 

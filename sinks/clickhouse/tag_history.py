@@ -89,6 +89,9 @@ class TagHistory(History):
 
     def _params(self, uptos: dict[int, int]) -> dict[str, Any]:
         return {
-            **self._tag_run, **self._names, **self._span,
-            "partitions": list(uptos), "uptos": list(uptos.values()),
-        }  # fmt: skip
+            **self._tag_run,
+            **self._names,
+            **self._span,
+            "partitions": list(uptos),
+            "uptos": list(uptos.values()),
+        }

@@ -121,9 +121,12 @@ class Outbox:
             record, ticket = queue[0]
             # Its client has been told that nothing of it is sure: it sends all of it again.
             if not ticket.future.done():
-                if batch.append(
-                    key=record.key, value=record.value, timestamp=None, headers=record.headers
-                ) is None:  # fmt: skip
+                if (
+                    batch.append(
+                        key=record.key, value=record.value, timestamp=None, headers=record.headers
+                    )
+                    is None
+                ):
                     break
                 tickets[ticket] = tickets.get(ticket, 0) + 1
             queue.popleft()

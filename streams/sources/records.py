@@ -103,9 +103,12 @@ def item_key(item: bytes) -> bytes:
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
         return _digest(item)
     for kind, raw in (
-        ("user_id", ids.userId), ("user_id", ids.login_id), ("anonymous_id", ids.distinct_id),
-        ("anonymous_id", ids.anonymousId), ("anonymous_id", ids.anonymous_id),
-    ):  # fmt: skip
+        ("user_id", ids.userId),
+        ("user_id", ids.login_id),
+        ("anonymous_id", ids.distinct_id),
+        ("anonymous_id", ids.anonymousId),
+        ("anonymous_id", ids.anonymous_id),
+    ):
         found = text(bytes(raw))
         if found:
             key = f"{kind}:{found}".encode()

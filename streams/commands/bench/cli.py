@@ -196,8 +196,15 @@ def _print_bench(found: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(found)
     else:
-        rows = [[name, *map(row.get, ("median", "unit", "cpu_s_per_100k", "peak_rss_mb",
-                 "largest_pause_ms"))] for name, row in found["results"].items()]  # fmt: skip
+        rows = [
+            [
+                name,
+                *map(
+                    row.get, ("median", "unit", "cpu_s_per_100k", "peak_rss_mb", "largest_pause_ms")
+                ),
+            ]
+            for name, row in found["results"].items()
+        ]
         print_table(["", "median", "unit", "CPU s/100k", "RSS MB", "largest pause ms"], rows)
         for name, value in (found["ratios"] | found["checks"]).items():
             print(f"{name}: {value}")

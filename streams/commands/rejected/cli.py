@@ -27,23 +27,37 @@ def list_rejects(*, as_json: Json = False) -> None:
     if as_json:
         told = [
             {
-                "fingerprint": group.fingerprint, "stage": group.stage, "reason": group.reason,
-                "detail": group.detail, "count": group.count, "redriven": group.redriven,
-                "redrivable": group.redrivable, "first_seen": _time(group.first_ms),
-                "last_seen": _time(group.last_ms), "accounts": dict(group.accounts),
-                "sample": _text(group.sample, cut=True), "remedy": REASONS.get(group.reason, ""),
+                "fingerprint": group.fingerprint,
+                "stage": group.stage,
+                "reason": group.reason,
+                "detail": group.detail,
+                "count": group.count,
+                "redriven": group.redriven,
+                "redrivable": group.redrivable,
+                "first_seen": _time(group.first_ms),
+                "last_seen": _time(group.last_ms),
+                "accounts": dict(group.accounts),
+                "sample": _text(group.sample, cut=True),
+                "remedy": REASONS.get(group.reason, ""),
             }
             for group in groups
-        ]  # fmt: skip
+        ]
         print_json({"groups": told, "total": sum(group.count for group in groups)})
         return
-    table = Table("fingerprint", "count", "redriven", "stage", "reason", "detail", "last seen",
-                  "remedy")  # fmt: skip
+    table = Table(
+        "fingerprint", "count", "redriven", "stage", "reason", "detail", "last seen", "remedy"
+    )
     for group in groups:
         table.add_row(
-            group.fingerprint, str(group.count), str(group.redriven), group.stage, group.reason,
-            group.detail[:60], _time(group.last_ms), REASONS.get(group.reason, ""),
-        )  # fmt: skip
+            group.fingerprint,
+            str(group.count),
+            str(group.redriven),
+            group.stage,
+            group.reason,
+            group.detail[:60],
+            _time(group.last_ms),
+            REASONS.get(group.reason, ""),
+        )
     Console().print(table if groups else "nothing was rejected")
 
 
@@ -94,8 +108,10 @@ def redrive(
         print_json({"dry_run": dry_run, **outcome})
         return
     rate = outcome["recovery_rate"]
-    print(f"matched {outcome['matched']}: {outcome['already_redriven']} were redriven before, "
-          f"{outcome['not_redrivable']} cannot be")  # fmt: skip
+    print(
+        f"matched {outcome['matched']}: {outcome['already_redriven']} were redriven before, "
+        f"{outcome['not_redrivable']} cannot be"
+    )
     print(f"pass today: {outcome['recovers']}" + (f" ({rate:.1%})" if rate is not None else ""))
     for why, count in outcome["still_rejected"].items():
         print(f"still rejected: {count} {why}")
@@ -112,15 +128,22 @@ async def _shown(settings: Settings, fingerprint: str, limit: int) -> list[dict[
         if reject.fingerprint != fingerprint:
             continue
         envelope = reject.envelope
-        found.append({
-            "id": kept.id, "stage": reject.stage, "reason": reject.reason,
-            "detail": reject.detail, "logged_at": _time(kept.logged_ms),
-            "envelope": msgspec.to_builtins(envelope) if envelope else None,
-            "redriven": kept.id in redriven,
-            "redrive_of": envelope.redrive_of if envelope else "",
-            "raw_partition": reject.raw_partition, "raw_offset": reject.raw_offset,
-            "body": _text(reject.body), "body_base64": base64.b64encode(reject.body).decode(),
-        })  # fmt: skip
+        found.append(
+            {
+                "id": kept.id,
+                "stage": reject.stage,
+                "reason": reject.reason,
+                "detail": reject.detail,
+                "logged_at": _time(kept.logged_ms),
+                "envelope": msgspec.to_builtins(envelope) if envelope else None,
+                "redriven": kept.id in redriven,
+                "redrive_of": envelope.redrive_of if envelope else "",
+                "raw_partition": reject.raw_partition,
+                "raw_offset": reject.raw_offset,
+                "body": _text(reject.body),
+                "body_base64": base64.b64encode(reject.body).decode(),
+            }
+        )
         if len(found) == limit:
             break
     return found

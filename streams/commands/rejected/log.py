@@ -78,9 +78,15 @@ async def list_groups(settings: Settings) -> list[Group]:
         group = groups.get(reject.fingerprint)
         if group is None:
             group = groups[reject.fingerprint] = Group(
-                reject.fingerprint, reject.stage, reject.reason, reject.detail, kept.logged_ms,
-                kept.logged_ms, reject.body[:_SAMPLE_BYTES], kept.redrivable,
-            )  # fmt: skip
+                reject.fingerprint,
+                reject.stage,
+                reject.reason,
+                reject.detail,
+                kept.logged_ms,
+                kept.logged_ms,
+                reject.body[:_SAMPLE_BYTES],
+                kept.redrivable,
+            )
         group.count += 1
         group.first_ms = min(group.first_ms, kept.logged_ms)
         group.last_ms = max(group.last_ms, kept.logged_ms)

@@ -88,16 +88,26 @@ def backtest(
     extent = History(settings.clickhouse, span.until_ms).extent()
     began_s = time.perf_counter()
     tally: Tally = fan_out(
-        settings.clickhouse, span.until_ms, extent,
+        settings.clickhouse,
+        span.until_ms,
+        extent,
         partial(BacktestFold, made, span, kept=live),
-        processes=processes, title="" if quiet else "backtest", clocked=live,
-    )  # fmt: skip
+        processes=processes,
+        title="" if quiet else "backtest",
+        clocked=live,
+    )
     seconds = time.perf_counter() - began_s
     wanted = [one for one in rulebook.rules if rule in (None, one.id)]
     report = {
-        "backtest": {"rulebook": book.version, "name": book.name, "from_ms": span.from_ms,
-                     "to_ms": span.until_ms},
-        "events": tally.events, "users": tally.users, "unfoldable": tally.unfoldable,
+        "backtest": {
+            "rulebook": book.version,
+            "name": book.name,
+            "from_ms": span.from_ms,
+            "to_ms": span.until_ms,
+        },
+        "events": tally.events,
+        "users": tally.users,
+        "unfoldable": tally.unfoldable,
         "unfoldable_samples": tally.problems,
         "seconds": round(seconds, 2),
         "events_per_s": round(tally.events / seconds) if seconds else 0,
@@ -106,7 +116,7 @@ def backtest(
             | tally.rules.get(one.id, RuleTally()).told()
             for one in wanted
         },
-    }  # fmt: skip
+    }
     if live:
         report["live"] = compare(settings, tally.said or {}, span, rule)
     return report

@@ -42,9 +42,14 @@ def backtest(
     settings = Settings()
     book = find_book(settings, rulebook or None)
     report = run(
-        settings, book, _span(start, to), rule=rule or None, live=live,
-        processes=processes or None, quiet=as_json,
-    )  # fmt: skip
+        settings,
+        book,
+        _span(start, to),
+        rule=rule or None,
+        live=live,
+        processes=processes or None,
+        quiet=as_json,
+    )
     print_json(report) if as_json else show_backtest(report, _console())
     raise typer.Exit(0 if report.get("live", {}).get("equal", True) else 1)
 
@@ -144,8 +149,11 @@ def _told(pushed: Any, as_json: bool) -> None:  # noqa: ANN401 - a Push, whose m
         print_json(pushed.told())
         return
     same = pushed.replaced == pushed.version
-    print(f"{pushed.version} is in force already" if same
-          else f"pushed {pushed.version}, after {pushed.replaced or 'none'}")  # fmt: skip
+    print(
+        f"{pushed.version} is in force already"
+        if same
+        else f"pushed {pushed.version}, after {pushed.replaced or 'none'}"
+    )
     for rule, change in pushed.changed.items():
         print(f"  {rule}: {change}")
 

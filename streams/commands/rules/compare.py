@@ -45,19 +45,27 @@ def compare(
     both = made.keys() & mine.keys()
     other = [i for i in both if made[i][:3] != mine[i][:3]]
     found: list[tuple[str, list[str]]] = [
-        ("only live", only_live), ("only backtest", only_here), ("other outcome", other),
-    ]  # fmt: skip
+        ("only live", only_live),
+        ("only backtest", only_here),
+        ("other outcome", other),
+    ]
     return {
         "equal": not (only_live or only_here or other),
-        "both": len(both), "only_live": len(only_live), "only_backtest": len(only_here),
+        "both": len(both),
+        "only_live": len(only_live),
+        "only_backtest": len(only_here),
         "other_outcome": len(other),
         "samples": [
-            {"what": what, "decision_id": i, "live": _told(made.get(i)),
-             "backtest": _told(mine.get(i))}
+            {
+                "what": what,
+                "decision_id": i,
+                "live": _told(made.get(i)),
+                "backtest": _told(mine.get(i)),
+            }
             for what, ids in found
             for i in sorted(ids)[:_SAMPLES]
         ],
-    }  # fmt: skip
+    }
 
 
 def _told(said: Said | None) -> dict[str, Any] | None:

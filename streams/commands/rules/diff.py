@@ -102,32 +102,44 @@ class DiffFold:
 
 
 def diff(
-    settings: Settings, old: Book, new: Book, span: Span, *, processes: int | None = None,
+    settings: Settings,
+    old: Book,
+    new: Book,
+    span: Span,
+    *,
+    processes: int | None = None,
     quiet: bool = False,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return the report: for each rule how often it fires, whom it reaches, who gains and loses."""
     made = runnable(settings, old), runnable(settings, new)
     books = made[0].load(), made[1].load()
     extent = History(settings.clickhouse, span.until_ms).extent()
     began_s = time.perf_counter()
     found: Diffs = fan_out(
-        settings.clickhouse, span.until_ms, extent, partial(DiffFold, *made, span),
-        processes=processes, title="" if quiet else "diff",
-    )  # fmt: skip
+        settings.clickhouse,
+        span.until_ms,
+        extent,
+        partial(DiffFold, *made, span),
+        processes=processes,
+        title="" if quiet else "diff",
+    )
     rules = dict.fromkeys(one.id for book in books for one in book.rules)
     return {
         "diff": {
             "old": {"name": old.name, "rulebook": old.version},
             "new": {"name": new.name, "rulebook": new.version},
-            "from_ms": span.from_ms, "to_ms": span.until_ms,
+            "from_ms": span.from_ms,
+            "to_ms": span.until_ms,
         },
-        "events": found.events, "users": found.users, "unfoldable": found.unfoldable,
+        "events": found.events,
+        "users": found.users,
+        "unfoldable": found.unfoldable,
         "seconds": round(time.perf_counter() - began_s, 2),
         "rules": {
             rule: {"change": _change(rule, *books)} | _told(found.rules.get(rule, RuleDiff()))
             for rule in rules
         },
-    }  # fmt: skip
+    }
 
 
 def _change(rule: str, old: Rulebook, new: Rulebook) -> Change:
@@ -154,11 +166,15 @@ def _told(found: RuleDiff) -> dict[str, Any]:
         ]
 
     return {
-        "fires_old": found.fires[0], "fires_new": found.fires[1],
-        "reach_old": found.reach[0], "reach_new": found.reach[1],
-        "gain": found.gain, "lose": found.lose,
-        "gains": samples(found.gains), "loses": samples(found.loses),
-    }  # fmt: skip
+        "fires_old": found.fires[0],
+        "fires_new": found.fires[1],
+        "reach_old": found.reach[0],
+        "reach_new": found.reach[1],
+        "gain": found.gain,
+        "lose": found.lose,
+        "gains": samples(found.gains),
+        "loses": samples(found.loses),
+    }
 
 
 def _telling(said: Sequence[Decision]) -> Decision | None:

@@ -22,9 +22,21 @@ from streams.runtime.rulebooks.published import read_published
 from streams.runtime.rulebooks.sources import Book, find_book, shelve
 
 _COLUMNS: Final = (
-    "decision_id", "rule", "rule_version", "rulebook", "user", "outcome", "reason", "time_ms",
-    "trigger_kind", "trigger", "touch_id", "variant", "tags", "trace",
-)  # fmt: skip
+    "decision_id",
+    "rule",
+    "rule_version",
+    "rulebook",
+    "user",
+    "outcome",
+    "reason",
+    "time_ms",
+    "trigger_kind",
+    "trigger",
+    "touch_id",
+    "variant",
+    "tags",
+    "trace",
+)
 _DECISIONS: Final = """
 SELECT decision_id, rule, rule_version, rulebook, user, outcome, reason,
     toUnixTimestamp64Milli(time), trigger_kind, trigger, touch_id, variant, tags, trace
@@ -60,10 +72,19 @@ def explain(
     decisions = _decisions(settings, user, span, rule)
     events = History(settings.clickhouse, span.until_ms).of_user(user)
     report = {
-        "explain": {"user": user, "rule": rule, "from_ms": span.from_ms, "to_ms": span.until_ms,
-                    "rulebook": chosen.version, "rulebook_from": origin},
-        "events": len(events), "decisions": decisions, "silent": [], "known_as": [],
-    }  # fmt: skip
+        "explain": {
+            "user": user,
+            "rule": rule,
+            "from_ms": span.from_ms,
+            "to_ms": span.until_ms,
+            "rulebook": chosen.version,
+            "rulebook_from": origin,
+        },
+        "events": len(events),
+        "decisions": decisions,
+        "silent": [],
+        "known_as": [],
+    }
     if not events:
         value = user.partition(":")[2]
         rows = ask(settings.clickhouse, _KNOWN_AS, id=value, user=user)
@@ -96,9 +117,15 @@ def _decisions(settings: Settings, user: str, span: Span, rule: str | None) -> l
         settings.clickhouse, _RECEIPTS, user=user
     ):
         receipts.setdefault(touch_id, []).append(
-            {"channel": channel, "status": status, "attempts": attempts, "time_ms": time_ms,
-             "code": code, "detail": detail}
-        )  # fmt: skip
+            {
+                "channel": channel,
+                "status": status,
+                "attempts": attempts,
+                "time_ms": time_ms,
+                "code": code,
+                "detail": detail,
+            }
+        )
     bounds = {"from": span.from_ms, "to": span.until_ms}
     rows = ask(settings.clickhouse, _DECISIONS, user=user, rule=rule or "", **bounds)
     found = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]

@@ -59,9 +59,11 @@ def fan_out(
     context = multiprocessing.get_context(_start_method())
     done = context.Value("Q", 0)
     with ProcessPoolExecutor(
-        processes, context, initializer=_prepare,
+        processes,
+        context,
+        initializer=_prepare,
         initargs=((url, until_ms, clocked), make, done),
-    ) as pool:  # fmt: skip
+    ) as pool:
         # The bar has a thread, so it comes after the processes.
         waiting = {pool.submit(_fold_part, part, parts) for part in range(parts)}
         with progress_of(title, extent.events, quiet=not title) as progress:

@@ -45,8 +45,12 @@ class Push:
 
     def told(self) -> dict[str, Any]:
         """Return it for a program."""
-        return {"version": self.version, "replaced": self.replaced, "tests": self.tests,
-                "changed": self.changed}  # fmt: skip
+        return {
+            "version": self.version,
+            "replaced": self.replaced,
+            "tests": self.tests,
+            "changed": self.changed,
+        }
 
 
 def push(settings: Settings, folder: Path, *, note: str = "", tested: bool = True) -> Push:
@@ -73,8 +77,9 @@ def set_status(settings: Settings, rule: str, status: Status, *, note: str = "")
         after = _checked(settings, Path(folder))
     wanted = {one.id: one.status for one in before.rules} | {rule: status}
     if after.versions != before.versions or {r.id: r.status for r in after.rules} != wanted:
-        raise ConfigInvalid(rule, "its status is written in an unusual way",
-                            hint="edit the file and push it")  # fmt: skip
+        raise ConfigInvalid(
+            rule, "its status is written in an unusual way", hint="edit the file and push it"
+        )
     if status == "live":  # a pause never waits for what else is wrong
         _refuse_silence(after, rule, settings)
     note = note or f"{rule}: {status}"
@@ -134,8 +139,11 @@ def _test(rulebook: Rulebook, folder: Path) -> int:
     failures = [failure for file in files for failure in run_tests(rulebook, file)]
     if failures:
         more = f" and {len(failures) - 1} more" if len(failures) > 1 else ""
-        raise ConfigInvalid(folder, f"a test of a rule fails: {failures[0]}{more}",
-                            hint="`siyu rules test`; --untested publishes it anyway")  # fmt: skip
+        raise ConfigInvalid(
+            folder,
+            f"a test of a rule fails: {failures[0]}{more}",
+            hint="`siyu rules test`; --untested publishes it anyway",
+        )
     return len(files)
 
 
@@ -143,8 +151,7 @@ async def _publish(
     settings: Settings, files: dict[str, str], rulebook: Rulebook, note: str, tests: int
 ) -> Push:
     published, version = await read_published(settings), version_of(files)
-    pushed = Pushed(version=version, files=files, note=note,
-                    pushed_at_ms=clock.now_ms())  # fmt: skip
+    pushed = Pushed(version=version, files=files, note=note, pushed_at_ms=clock.now_ms())
     before = published.newest
     if before is None or before.version != version:
         await _send(settings, pushed)
@@ -159,8 +166,11 @@ async def _send(settings: Settings, pushed: Pushed) -> None:
         key = VERSION_KEY + pushed.version.encode()
         await producer.send_and_wait(RULEBOOKS.name, key=key, value=encode(pushed), partition=0)
     except MessageSizeTooLargeError as large:
-        raise ConfigInvalid("rulebook", "larger than the topic takes in one record",
-                            hint="raise max.message.bytes of rulebooks") from large  # fmt: skip
+        raise ConfigInvalid(
+            "rulebook",
+            "larger than the topic takes in one record",
+            hint="raise max.message.bytes of rulebooks",
+        ) from large
     except KafkaError as problem:
         raise BrokerUnavailable(RULEBOOKS.name, repr(problem)) from problem
     finally:

@@ -9,9 +9,13 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 _COLOURS = {
-    "sent": "green", "converted": "green", "held": "yellow", "holdout": "cyan",
-    "suppressed": "red", "exited": "magenta",
-}  # fmt: skip
+    "sent": "green",
+    "converted": "green",
+    "held": "yellow",
+    "holdout": "cyan",
+    "suppressed": "red",
+    "exited": "magenta",
+}
 
 
 def show_backtest(report: Mapping[str, Any], console: Console) -> None:
@@ -27,9 +31,14 @@ def show_backtest(report: Mapping[str, Any], console: Console) -> None:
         by = ", ".join(f"{reason} {n:,}" for reason, n in told["suppressed_by"].items())
         won = told["conversions"]
         table.add_row(
-            rule, told["status"], f"{told['would_fire']:,}", f"{told['reach']:,}",
-            f"{told['holdout']:,}", by, f"{won['reached']:,} (holdout {won['holdout']:,})",
-        )  # fmt: skip
+            rule,
+            told["status"],
+            f"{told['would_fire']:,}",
+            f"{told['reach']:,}",
+            f"{told['holdout']:,}",
+            by,
+            f"{won['reached']:,} (holdout {won['holdout']:,})",
+        )
     console.print(table)
     for told in report["rules"].values():
         for sample in told["samples"]:
@@ -51,13 +60,16 @@ def show_backtest(report: Mapping[str, Any], console: Console) -> None:
 def show_diff(report: Mapping[str, Any], console: Console) -> None:
     """Print what another rulebook would change."""
     old, new = report["diff"]["old"], report["diff"]["new"]
-    console.print(f"{old['name']} ({old['rulebook']}) against {new['name']} ({new['rulebook']}) "
-                  f"over {report['events']:,} events of {report['users']:,} users")  # fmt: skip
+    console.print(
+        f"{old['name']} ({old['rulebook']}) against {new['name']} ({new['rulebook']}) "
+        f"over {report['events']:,} events of {report['users']:,} users"
+    )
     table = Table("rule", "", "fires old", "fires new", "reach old", "reach new", "gain", "lose")
     for rule, told in report["rules"].items():
         cells = [told[k] for k in ("fires_old", "fires_new", "reach_old", "reach_new")]
-        table.add_row(rule, told["change"], *(f"{n:,}" for n in (*cells, told["gain"],
-                                                                told["lose"])))  # fmt: skip
+        table.add_row(
+            rule, told["change"], *(f"{n:,}" for n in (*cells, told["gain"], told["lose"]))
+        )
     console.print(table)
     for rule, told in report["rules"].items():
         for kind in ("gains", "loses"):
@@ -74,9 +86,12 @@ def show_diff(report: Mapping[str, Any], console: Console) -> None:
 def show_explained(report: Mapping[str, Any], console: Console) -> None:
     """Print why a user did, or did not, get touches."""
     asked = report["explain"]
-    console.print(f"{asked['user']}: {report['events']} events, {len(report['decisions'])} "
-                  f"decisions until {moment(asked['to_ms'])}; rulebook {asked['rulebook']} "
-                  f"({asked['rulebook_from']})", markup=False)  # fmt: skip
+    console.print(
+        f"{asked['user']}: {report['events']} events, {len(report['decisions'])} "
+        f"decisions until {moment(asked['to_ms'])}; rulebook {asked['rulebook']} "
+        f"({asked['rulebook_from']})",
+        markup=False,
+    )
     if not report["events"]:
         known = ", ".join(report["known_as"])
         hint = f"; the identifier stands in events of {known}"
@@ -95,17 +110,20 @@ def show_status(report: Mapping[str, Any], console: Console) -> None:
     """Print versions, partitions and rules."""
     console.print(f"in force: {report['in_force']} ({report['from']})", markup=False)
     for one in report["versions"]:
-        console.print(f"  {one['version']} pushed {moment(one['pushed_at_ms'])} {one['note']}",
-                      markup=False)  # fmt: skip
+        console.print(
+            f"  {one['version']} pushed {moment(one['pushed_at_ms'])} {one['note']}", markup=False
+        )
     for one in report["partitions"]:
         behind = "" if one["version"] == report["in_force"] else "  (not the one in force)"
         console.print(
             f"partition {one['partition']}: {one['version']} from offset {one['from_offset']}, "
-            f"{one['worker']}, {moment(one['applied_at_ms'])}{behind}", markup=False,
-        )  # fmt: skip
+            f"{one['worker']}, {moment(one['applied_at_ms'])}{behind}",
+            markup=False,
+        )
     for one in report["refused"]:
-        console.print(f"[red]refused[/] by {one['worker']}: {one['version']}: "
-                      f"{escape(one['problem'])}")  # fmt: skip
+        console.print(
+            f"[red]refused[/] by {one['worker']}: {one['version']}: {escape(one['problem'])}"
+        )
     outcomes = ("sent", "held", "suppressed", "exited", "holdout", "converted")
     heads = [Column(name, no_wrap=True) for name in ("rule", "status", "version", *outcomes)]
     table = Table(*heads, title="decisions of the last day")

@@ -31,31 +31,42 @@ def status(settings: Settings) -> dict[str, Any]:
     versions = rulebook.versions if rulebook else {}
     rules = {
         rule: {
-            "status": statuses.get(rule, "not in the rulebook"), "version": versions.get(rule, ""),
+            "status": statuses.get(rule, "not in the rulebook"),
+            "version": versions.get(rule, ""),
             "last_day": counts.get(rule, {}) if counts is not None else None,
         }
         for rule in dict.fromkeys([*statuses, *(counts or {})])
-    }  # fmt: skip
+    }
     return {
-        "in_force": version, "from": origin,
+        "in_force": version,
+        "from": origin,
         "versions": [
             {"version": one.version, "pushed_at_ms": one.pushed_at_ms, "note": one.note}
             for one in reversed(published.pushed)
         ],
         "partitions": [
-            {"partition": one.partition, "version": one.version, "from_offset": one.from_offset,
-             "worker": one.worker, "applied_at_ms": one.applied_at_ms}
+            {
+                "partition": one.partition,
+                "version": one.version,
+                "from_offset": one.from_offset,
+                "worker": one.worker,
+                "applied_at_ms": one.applied_at_ms,
+            }
             for _, one in sorted(published.applied.items())
         ],
         "refused": [
-            {"worker": one.worker, "version": one.version, "problem": one.problem,
-             "refused_at_ms": one.refused_at_ms}
+            {
+                "worker": one.worker,
+                "version": one.version,
+                "problem": one.problem,
+                "refused_at_ms": one.refused_at_ms,
+            }
             for one in published.refused.values()
         ],
         "everywhere": not published.refused
         and all(one.version == version for one in published.applied.values()),
         "rules": rules,
-    }  # fmt: skip
+    }
 
 
 def _in_force(settings: Settings, published: Published) -> tuple[Rulebook | None, str, str]:

@@ -131,11 +131,18 @@ class Tally:
 def as_sample(decision: Decision) -> dict[str, Any]:
     """Return a decision as a report shows it."""
     return {
-        "decision_id": decision.decision_id, "user": decision.user, "rule": decision.rule,
-        "rule_version": decision.rule_version, "outcome": decision.outcome,
-        "reason": decision.reason, "time_ms": decision.time_ms, "trigger": decision.trigger,
-        "variant": decision.variant, "tags": decision.tags, "trace": decision.trace,
-    }  # fmt: skip
+        "decision_id": decision.decision_id,
+        "user": decision.user,
+        "rule": decision.rule,
+        "rule_version": decision.rule_version,
+        "outcome": decision.outcome,
+        "reason": decision.reason,
+        "time_ms": decision.time_ms,
+        "trigger": decision.trigger,
+        "variant": decision.variant,
+        "tags": decision.tags,
+        "trace": decision.trace,
+    }
 
 
 def _order(decision: Decision) -> tuple[int, str]:

@@ -69,6 +69,8 @@ def diff(
             place = ".".join(part for part in (change.event, change.path) if part)
             print(f"{kind:<9} {place}: {change.what}")
         if errors:
-            print(f"{len(errors)} breaking: raise the event's version once producers and readers "
-                  "know, or keep what was")  # fmt: skip
+            print(
+                f"{len(errors)} breaking: raise the event's version once producers and readers "
+                "know, or keep what was"
+            )
     raise typer.Exit(1 if errors else 0)

@@ -73,8 +73,10 @@ def list_segments(
     if as_json:
         print_json({"segments": rows})
         return
-    shown = [[r["segment"], r["count"], json.dumps(r["where"], ensure_ascii=False),
-              r["description"]] for r in rows]  # fmt: skip
+    shown = [
+        [r["segment"], r["count"], json.dumps(r["where"], ensure_ascii=False), r["description"]]
+        for r in rows
+    ]
     print_table(["segment", "users", "where", "description"], shown)
 
 

@@ -158,11 +158,13 @@ def _has(sql: _Sql, left: str, right: Scalar) -> str:
 def _with_tag(op: str, left: str, right: str) -> str:
     """Compare two tags: of the same type, as the engine does."""
     if op in ("eq", "ne"):
-        same = " OR ".join((
-            f"ifNull({_number(left)} = {_number(right)}, 0)",
-            f"ifNull({_text(left)} = {_text(right)}, 0)",
-            f"({left} IN ('true', 'false') AND {left} = {right})",
-        ))  # fmt: skip
+        same = " OR ".join(
+            (
+                f"ifNull({_number(left)} = {_number(right)}, 0)",
+                f"ifNull({_text(left)} = {_text(right)}, 0)",
+                f"({left} IN ('true', 'false') AND {left} = {right})",
+            )
+        )
         there = f"{left} IS NOT NULL AND {right} IS NOT NULL"
         return f"({there} AND {'NOT ' if op == 'ne' else ''}ifNull({same}, 0))"
     if op == "has":

@@ -81,10 +81,14 @@ async def audit_tags(
             # Else an audit of a worker that never ran would find nothing wrong.
             findings.append({"check": "nothing_to_compare", "users": len(sample)})
         if lost := sql.passed_over(live.worker):
-            findings.append({
-                "check": "events_not_in_state", "users": len(lost), "events": sum(lost.values()),
-                "sample": dict(list(lost.items())[:5]),
-            })  # fmt: skip
+            findings.append(
+                {
+                    "check": "events_not_in_state",
+                    "users": len(lost),
+                    "events": sum(lost.values()),
+                    "sample": dict(list(lost.items())[:5]),
+                }
+            )
         names = [user for user, _, _ in settled if user not in lost]
         verdicts = _compare(sql, rulebook, live, names, at_ms=at_ms, findings=findings)
     return {
@@ -92,12 +96,16 @@ async def audit_tags(
         "ok": not findings,
         "findings": findings,
         "figures": {
-            "users": len(names), "behind": behind, "events": events, "at_ms": at_ms,
-            "seconds": round(time.monotonic() - began_s, 1), "seed": seed,
+            "users": len(names),
+            "behind": behind,
+            "events": events,
+            "at_ms": at_ms,
+            "seconds": round(time.monotonic() - began_s, 1),
+            "seed": seed,
             "state_bytes": _sizes(live),
             "tags": {tag: verdict.told() for tag, verdict in verdicts.items()},
         },
-    }  # fmt: skip
+    }
 
 
 def _settled(live: Live, sample: list[str]) -> tuple[list[tuple[str, int, int]], int]:
@@ -121,9 +129,14 @@ def _sizes(live: Live) -> dict[str, int]:
 
 
 def _compare(
-    sql: TagAudit, rulebook: Rulebook, live: Live, users: list[str], *, at_ms: int,
+    sql: TagAudit,
+    rulebook: Rulebook,
+    live: Live,
+    users: list[str],
+    *,
+    at_ms: int,
     findings: list[dict[str, Any]],
-) -> dict[str, Verdict]:  # fmt: skip
+) -> dict[str, Verdict]:
     engine = Engine(rulebook)
     profiles = {user: _profile(engine, live.states.get(user), at_ms) for user in users}
     known: dict[str, Expected] = {}
@@ -142,10 +155,16 @@ def _compare(
             else:
                 judge(verdict, tag, user, have, want, exact=expected.exact.get(user, ""))
         if verdict.drift:
-            findings.append({
-                "check": "drift", "tag": tag.id, "users": verdict.drift, "of": verdict.compared,
-                "sample": verdict.samples, "remedy": _REMEDY,
-            })  # fmt: skip
+            findings.append(
+                {
+                    "check": "drift",
+                    "tag": tag.id,
+                    "users": verdict.drift,
+                    "of": verdict.compared,
+                    "sample": verdict.samples,
+                    "remedy": _REMEDY,
+                }
+            )
     return verdicts
 
 
@@ -216,10 +235,12 @@ async def _read_states(
     settings: Settings, live: Live, keys: set[bytes], progress: Progress
 ) -> None:
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka, enable_auto_commit=False,
-        isolation_level=settings.isolation_level, max_partition_fetch_bytes=8 * 1024 * 1024,
+        bootstrap_servers=settings.kafka,
+        enable_auto_commit=False,
+        isolation_level=settings.isolation_level,
+        max_partition_fetch_bytes=8 * 1024 * 1024,
         fetch_max_wait_ms=50,
-    )  # fmt: skip
+    )
     await start(consumer, settings)
     try:
         tps = [TopicPartition(ENGAGE_STATE.name, one) for one in range(live.partitions)]

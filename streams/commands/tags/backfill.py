@@ -59,9 +59,15 @@ class Backfill:
     """One run for one tag; ``span`` are the event times that count, epoch ms, to excluded."""
 
     def __init__(
-        self, settings: Settings, rulebook: Rulebook, tag: Tag, *,
-        span: tuple[int, int] = FOR_EVER, again: bool = False, rounds: int = MAX_ROUNDS,
-    ) -> None:  # fmt: skip
+        self,
+        settings: Settings,
+        rulebook: Rulebook,
+        tag: Tag,
+        *,
+        span: tuple[int, int] = FOR_EVER,
+        again: bool = False,
+        rounds: int = MAX_ROUNDS,
+    ) -> None:
         alone(rulebook, tag)
         assert not isinstance(tag, MadeTag)  # noqa: S101 - alone() has refused those
         self._settings, self._rulebook, self._tag, self._span = settings, rulebook, tag, span
@@ -101,24 +107,37 @@ class Backfill:
 
     async def _report(self, done: Rebuilt, began_s: float) -> dict[str, Any]:
         report: dict[str, Any] = {
-            "tag": self._tag.id, "version": tag_version(self._tag), "rounds": done.rounds,
-            "users": done.users, "events": done.events, "left": done.left,
-            "seconds": round(time.monotonic() - began_s, 1), "audit": None,
-        }  # fmt: skip
+            "tag": self._tag.id,
+            "version": tag_version(self._tag),
+            "rounds": done.rounds,
+            "users": done.users,
+            "events": done.events,
+            "left": done.left,
+            "seconds": round(time.monotonic() - began_s, 1),
+            "audit": None,
+        }
         if self._span == FOR_EVER:
             # Also the proof that the worker runs this definition: another's records it leaves.
             audit = await audit_tags(
-                self._settings, alone(self._rulebook, self._tag), users=_AUDITED, seed=0,
-                at_ms=None, progress=lambda _done: None,
-            )  # fmt: skip
+                self._settings,
+                alone(self._rulebook, self._tag),
+                users=_AUDITED,
+                seed=0,
+                at_ms=None,
+                progress=lambda _done: None,
+            )
             report["audit"] = {"ok": audit["ok"], "findings": audit["findings"]}
         ok = not done.left and (report["audit"] is None or report["audit"]["ok"])
         return {**report, "ok": ok}
 
     async def _round(
-        self, producer: AIOKafkaProducer, uptos: dict[int, int], events: int, done: Rebuilt,
+        self,
+        producer: AIOKafkaProducer,
+        uptos: dict[int, int],
+        events: int,
+        done: Rebuilt,
         progress: Callable[[int], None],
-    ) -> dict[int, int]:  # fmt: skip
+    ) -> dict[int, int]:
         parts, sent = 1 + events // _PART_EVENTS, 0
         acks: list[Any] = []
         ends: dict[int, int] = {}
@@ -159,9 +178,10 @@ async def _until_passed(admin: AIOKafkaAdminClient, group: str, ends: dict[int, 
     while any([(await _passed(admin, group))[p] < end for p, end in ends.items()]):
         if time.monotonic() > deadline_s:
             raise PartMissing(
-                part, f"is not past what was sent in {_PATIENCE_S:g} s",
+                part,
+                f"is not past what was sent in {_PATIENCE_S:g} s",
                 remedy=f"start `{command}`, then run this again: it goes on from here",
-            )  # fmt: skip
+            )
         await asyncio.sleep(0.2)
 
 

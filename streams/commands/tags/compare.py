@@ -42,8 +42,11 @@ class Verdict:
     def told(self) -> dict[str, Any]:
         """Return the figures as JSON has them."""
         figures: dict[str, Any] = {
-            "kind": self.kind, "compared": self.compared, "set": self.set, "drift": self.drift,
-        }  # fmt: skip
+            "kind": self.kind,
+            "compared": self.compared,
+            "set": self.set,
+            "drift": self.drift,
+        }
         if self.beyond:
             figures["beyond_what_is_kept"] = self.beyond
         if self.tile_differs:

@@ -92,9 +92,12 @@ def _counted(tag: Tag, event: Event, now_ms: int) -> dict[str, Any] | None:
     if value is None:
         return None
     return {
-        "tag": tag.id, "time": _time(at_ms), "event": event.event, "takes": value,
+        "tag": tag.id,
+        "time": _time(at_ms),
+        "event": event.event,
+        "takes": value,
         "message_id": event.message_id,
-    }  # fmt: skip
+    }
 
 
 def _matches(names: list[str], where: Condition, event: Event) -> bool:

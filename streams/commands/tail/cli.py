@@ -14,8 +14,14 @@ from schemas.authoring import parse_duration_ms
 from schemas.settings import Settings
 from streams.commands.tail.follow import Wanted, headline
 
-_COLOURS = {"event": "cyan", "rejected": "red", "tag": "magenta", "decision": "yellow",
-            "touch": "green", "receipt": "bold green"}  # fmt: skip
+_COLOURS = {
+    "event": "cyan",
+    "rejected": "red",
+    "tag": "magenta",
+    "decision": "yellow",
+    "touch": "green",
+    "receipt": "bold green",
+}
 
 
 def tail(

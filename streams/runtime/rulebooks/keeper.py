@@ -126,8 +126,11 @@ class Keeper:
             return
         running = await self._find(applied.version)
         if running is None:
-            log.warning("unknown rulebook, its last batch may be repeated by another",
-                        partition=lane.partition, version=applied.version)  # fmt: skip
+            log.warning(
+                "unknown rulebook, its last batch may be repeated by another",
+                partition=lane.partition,
+                version=applied.version,
+            )
             await self._move(held, self._target)
             return
         held.running = running
@@ -164,15 +167,22 @@ class Keeper:
         crash_point("worker.switched")
         held.running = to
         self._engage.use(lane.partition, to.engine, to.version)
-        log.info("rulebook applied", partition=lane.partition, version=to.version,
-                 from_offset=lane.position)  # fmt: skip
+        log.info(
+            "rulebook applied",
+            partition=lane.partition,
+            version=to.version,
+            from_offset=lane.position,
+        )
 
     def _emit(self, lane: PartitionLane, running: Running, *, closed: bool) -> None:
         applied = Applied(
-            version=running.version, partition=lane.partition, from_offset=lane.position,
-            worker=self._settings.worker_name, applied_at_ms=clock.now_ms(),
+            version=running.version,
+            partition=lane.partition,
+            from_offset=lane.position,
+            worker=self._settings.worker_name,
+            applied_at_ms=clock.now_ms(),
             closed=closed,
-        )  # fmt: skip
+        )
         key = APPLIED_KEY + str(lane.partition).encode()
         lane.emit(RULEBOOKS.name, key, encode(applied), partition=0)
 
@@ -212,8 +222,11 @@ class Keeper:
             self._known[version] = await asyncio.to_thread(self._compile, pushed)
         except Exception as fault:  # noqa: BLE001 - whatever was pushed must not end a worker
             self.refused[version] = str(fault)
-            log.error("rulebook refused, the one before goes on", version=version,  # noqa: TRY400 - its message says all
-                      problem=str(fault))  # fmt: skip
+            log.error(  # noqa: TRY400 - its message says all
+                "rulebook refused, the one before goes on",
+                version=version,
+                problem=str(fault),
+            )
             await self._report(pushed, str(fault))
             return None
         return self._known[version]
@@ -229,8 +242,14 @@ class Keeper:
             return
         value = None
         if problem is not None:
-            value = encode(Refused(version=pushed.version, worker=worker, problem=problem,
-                                   refused_at_ms=clock.now_ms()))  # fmt: skip
+            value = encode(
+                Refused(
+                    version=pushed.version,
+                    worker=worker,
+                    problem=problem,
+                    refused_at_ms=clock.now_ms(),
+                )
+            )
         producer = new_producer(self._settings, transactional_id=None)
         try:
             await producer.start()

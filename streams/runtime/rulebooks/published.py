@@ -54,8 +54,12 @@ class Published:
             try:
                 self._take(record.key or b"", record.value, record.offset)
             except (msgspec.MsgspecError, UnicodeError, ValueError) as bad:
-                log.warning("unreadable record", topic=RULEBOOKS.name, offset=record.offset,
-                            problem=str(bad))  # fmt: skip
+                log.warning(
+                    "unreadable record",
+                    topic=RULEBOOKS.name,
+                    offset=record.offset,
+                    problem=str(bad),
+                )
 
     def _take(self, key: bytes, value: bytes | None, offset: int) -> None:
         if key.startswith(VERSION_KEY):

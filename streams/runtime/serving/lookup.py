@@ -68,21 +68,30 @@ class Lookup:
         at_ms = max(clock.now_ms(), state.latest_ms)
         tags = tags_now(engine, state, at_ms)
         return Found(
-            user=key.decode(), matched=matched, partition=lane.partition, offset=lane.offset(key),
-            at_ms=at_ms, tags=tags, identities=dict(state.identities), timers=_timers(state),
+            user=key.decode(),
+            matched=matched,
+            partition=lane.partition,
+            offset=lane.offset(key),
+            at_ms=at_ms,
+            tags=tags,
+            identities=dict(state.identities),
+            timers=_timers(state),
             next_timer_ms=engine.next_timer_ms(state),
-        )  # fmt: skip
+        )
 
 
 def _timers(state: State) -> list[TimerNow]:
     found = [
         TimerNow(
-            rule=one.rule, kind=kind, due_ms=one.due_ms, fire_at_ms=one.fire_at_ms,
+            rule=one.rule,
+            kind=kind,
+            due_ms=one.due_ms,
+            fire_at_ms=one.fire_at_ms,
             message_id=one.cause.message_id,
         )
         for kind, waits in (("absence", state.timers), ("step", state.runs))
         for one in waits
-    ]  # fmt: skip
+    ]
     found += [
         TimerNow(rule=rule, kind="alarm", due_ms=due_ms, fire_at_ms=due_ms)
         for rule, due_ms in state.scheduled.items()
