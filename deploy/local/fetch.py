@@ -54,9 +54,14 @@ def run(
     """
     try:
         done = subprocess.run(
-            argv, cwd=cwd, env={**os.environ, **(env or {})}, capture_output=True, text=True,
-            check=False, timeout=FETCH_TIMEOUT_S,
-        )  # fmt: skip
+            argv,
+            cwd=cwd,
+            env={**os.environ, **(env or {})},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=FETCH_TIMEOUT_S,
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise PartMissing(part, f"{argv[0]}: {error}", remedy=remedy) from error
     if done.returncode:

@@ -174,6 +174,8 @@ def _explained(located: Located, invalid: ValidationError) -> Iterable[ConfigInv
             problem, hint = f"{error['input']} is not text", "quote it"
         here = ".".join(str(step) for step in located.nearest(place)[1:])
         yield ConfigInvalid(
-            located.path, f"{here}: {problem}" if here else problem, hint=hint,
+            located.path,
+            f"{here}: {problem}" if here else problem,
+            hint=hint,
             line=located.line(place),
-        )  # fmt: skip
+        )

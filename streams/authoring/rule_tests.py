@@ -232,10 +232,13 @@ class _Story:
         read = self._engine.read_tag
         changes = [
             TagChange(
-                tag=tag, before=read(self._state, tag, at_ms), after=value, time_ms=at_ms,
+                tag=tag,
+                before=read(self._state, tag, at_ms),
+                after=value,
+                time_ms=at_ms,
             )
             for tag, value in happening.fixed.items()
-        ]  # fmt: skip
+        ]
         self._engine.values |= happening.fixed
         return self._engine.on_changes(self._state, self._user, changes, at_ms)
 

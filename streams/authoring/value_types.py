@@ -11,9 +11,13 @@ from streams.core.tags.catalogue import spec_of
 from streams.core.tags.kind_spec import Holds, Type
 
 _PLANNED: Final[dict[str, Type]] = {
-    "string": "text", "id": "text", "number": "number", "integer": "number",
-    "boolean": "true or false", "array": "list",
-}  # fmt: skip
+    "string": "text",
+    "id": "text",
+    "number": "number",
+    "integer": "number",
+    "boolean": "true or false",
+    "array": "list",
+}
 
 
 def of_tag(tag: Tag, part: str) -> Holds | None:

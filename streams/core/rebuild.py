@@ -66,10 +66,13 @@ class Rebuilder:
             timestamp_ms=now_ms,
             received_at_ms=now_ms,
             properties={
-                "tag": self._tag, "version": self._version, "run": self._run, "upto": upto,
+                "tag": self._tag,
+                "version": self._version,
+                "run": self._run,
+                "upto": upto,
                 "cell": base64.b64encode(packed).decode(),
             },
-        )  # fmt: skip
+        )
 
 
 def is_rebuilt(event: Event) -> bool:

@@ -27,9 +27,18 @@ class Contract:
     """One event of the plan, ready to run on properties."""
 
     __slots__ = (
-        "_closed", "_conversions", "_enums", "_known", "_others", "_pii", "_validate",
-        "marks_only", "name", "seals", "sources",
-    )  # fmt: skip
+        "_closed",
+        "_conversions",
+        "_enums",
+        "_known",
+        "_others",
+        "_pii",
+        "_validate",
+        "marks_only",
+        "name",
+        "seals",
+        "sources",
+    )
 
     def __init__(self, event: PlannedEvent) -> None:
         self.name, self.sources = event.name, event.sources

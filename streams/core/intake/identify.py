@@ -20,24 +20,63 @@ ID_MAX: Final = 256
 PiiKind = Literal["phone", "email"]
 
 # What clients send when they know nobody; one user of that name would swallow thousands.
-PLACEHOLDERS: Final = frozenset({
-    "", "-", "0", "-1", "anonymous", "distinct_id", "distinctid", "email", "false", "guest", "id",
-    "nan", "nil", "none", "not_authenticated", "null", "[object object]", "true", "undefined",
-    "unknown", "user_id", "userid", "未登录",
-    # Android's and iOS's answer without the user's consent.
-    "00000000-0000-0000-0000-000000000000", "9774d56d682e549c", "02:00:00:00:00:00",
-})  # fmt: skip
+PLACEHOLDERS: Final = frozenset(
+    {
+        "",
+        "-",
+        "0",
+        "-1",
+        "anonymous",
+        "distinct_id",
+        "distinctid",
+        "email",
+        "false",
+        "guest",
+        "id",
+        "nan",
+        "nil",
+        "none",
+        "not_authenticated",
+        "null",
+        "[object object]",
+        "true",
+        "undefined",
+        "unknown",
+        "user_id",
+        "userid",
+        "未登录",
+        # Android's and iOS's answer without the user's consent.
+        "00000000-0000-0000-0000-000000000000",
+        "9774d56d682e549c",
+        "02:00:00:00:00:00",
+    }
+)
 _PII_KEYS: Final[dict[str, PiiKind]] = {
     **dict.fromkeys(
-        ("phone", "mobile", "phonenumber", "mobilephone", "mobilenumber", "cellphone", "telephone",
-         "tel", "userphone", "usermobile", "identitymobile", "手机", "手机号", "手机号码", "电话"),
+        (
+            "phone",
+            "mobile",
+            "phonenumber",
+            "mobilephone",
+            "mobilenumber",
+            "cellphone",
+            "telephone",
+            "tel",
+            "userphone",
+            "usermobile",
+            "identitymobile",
+            "手机",
+            "手机号",
+            "手机号码",
+            "电话",
+        ),
         "phone",
     ),
     **dict.fromkeys(
         ("email", "mail", "emailaddress", "useremail", "identityemail", "邮箱", "电子邮箱"),
         "email",
     ),
-}  # fmt: skip
+}
 _HMAC: Final = re.compile(r"[0-9a-f]{64}")
 _NOT_DIGIT: Final = re.compile(r"[^0-9]")
 _EMAIL: Final = re.compile(r"[^@\s]+@[^@\s]+")

@@ -146,8 +146,13 @@ def _message_id(item: SensorsItem, account: str) -> str:
     ``_flush_time`` stays out: a resend carries another one.
     """
     key: list[Any] = [
-        item.project or account, item.distinct_id, item.type, item.event, item.time, item.track_id,
-    ]  # fmt: skip
+        item.project or account,
+        item.distinct_id,
+        item.type,
+        item.event,
+        item.time,
+        item.track_id,
+    ]
     if item.track_id is None or item.type.startswith("profile_"):
         key += [item.identities, item.properties]
     packed = msgspec.json.encode(key, order="deterministic")

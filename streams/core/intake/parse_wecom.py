@@ -28,10 +28,24 @@ _CHANGES: Final = {
     "transfer_fail": "wecom_transfer_failed",
 }
 # These are the context's or the identity's; all else is the event's own.
-_COMMON: Final = frozenset({
-    "ToUserName", "FromUserName", "CreateTime", "MsgType", "Event", "ChangeType", "AgentID",
-    "MsgId", "UserID", "ExternalUserID", "State", "WelcomeCode", "UnionId", "unionid",
-})  # fmt: skip
+_COMMON: Final = frozenset(
+    {
+        "ToUserName",
+        "FromUserName",
+        "CreateTime",
+        "MsgType",
+        "Event",
+        "ChangeType",
+        "AgentID",
+        "MsgId",
+        "UserID",
+        "ExternalUserID",
+        "State",
+        "WelcomeCode",
+        "UnionId",
+        "unionid",
+    }
+)
 
 
 def parse_wecom(raw: RawRecord) -> Draft | Reject:

@@ -21,8 +21,12 @@ TagPredicate = Callable[[ReadTag], bool]
 Note = Callable[[int, object, object, object], object]
 NUMBERS: Final = frozenset({int, float})
 _AST_OPS: Final[dict[str, type[ast.cmpop]]] = {
-    "eq": ast.Eq, "gt": ast.Gt, "gte": ast.GtE, "lt": ast.Lt, "lte": ast.LtE,
-}  # fmt: skip
+    "eq": ast.Eq,
+    "gt": ast.Gt,
+    "gte": ast.GtE,
+    "lt": ast.Lt,
+    "lte": ast.LtE,
+}
 
 
 def equal(left: object, right: object) -> bool:
@@ -70,9 +74,13 @@ def _both(left: object, right: object) -> bool:
 
 
 HELPERS: Final[dict[str, Callable[[object, object], bool]]] = {
-    "eq": _both, "ne": _not_equal, "in": _in, "has": _has, "starts_with": _starts_with,
+    "eq": _both,
+    "ne": _not_equal,
+    "in": _in,
+    "has": _has,
+    "starts_with": _starts_with,
     **{op: _ordered(op) for op in ORDERED},
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,16 +154,23 @@ def _defined(
     names: list[str], body: list[ast.stmt], more: Mapping[str, object]
 ) -> Callable[..., object]:
     arguments = ast.arguments(
-        posonlyargs=[], args=[ast.arg(name) for name in names], kwonlyargs=[], kw_defaults=[],
+        posonlyargs=[],
+        args=[ast.arg(name) for name in names],
+        kwonlyargs=[],
+        kw_defaults=[],
         defaults=[],
-    )  # fmt: skip
+    )
     made = ast.FunctionDef("made", arguments, body, [])
     tree = ast.fix_missing_locations(ast.Module([made], []))
     scope: dict[str, object] = {
-        "__builtins__": {}, "type_": type, "N": NUMBERS, "S": str, "D": dict,
+        "__builtins__": {},
+        "type_": type,
+        "N": NUMBERS,
+        "S": str,
+        "D": dict,
         **{f"op_{name}": helper for name, helper in HELPERS.items()},
         **more,
-    }  # fmt: skip
+    }
     exec(compile(tree, "<rulebook>", "exec"), scope)  # noqa: S102 - our own nodes, no author's text
     return cast("Callable[..., object]", scope["made"])
 

@@ -26,8 +26,10 @@ _ANSWERS: Final = (
     ("official_account_unfollowed", FOLLOWING, False),
 )
 _SUBSCRIPTIONS: Final = (
-    "subscription_prompted", "subscription_changed", "subscription_message_reported",
-)  # fmt: skip
+    "subscription_prompted",
+    "subscription_changed",
+    "subscription_message_reported",
+)
 # What wx.requestSubscribeMessage and its callback answer; `filter` says nothing of the user.
 _YES: Final = frozenset({"accept", "acceptWithAudio", "acceptWithAlert"})
 _NO: Final = frozenset({"reject", "ban"})

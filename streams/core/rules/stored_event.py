@@ -36,13 +36,19 @@ def to_cause(event: Event, roots: frozenset[str]) -> Cause:
     The identifiers are in the state: only a rule that asks for this event's keeps them.
     """
     return Cause(
-        event.message_id, event.type, event.event, event.source, event.door, event.account,
-        event_time_ms(event), event.received_at_ms,
+        event.message_id,
+        event.type,
+        event.event,
+        event.source,
+        event.door,
+        event.account,
+        event_time_ms(event),
+        event.received_at_ms,
         event.identities if "identities" in roots else {},
         _json(limited(event.properties)),
         _json(limited(event.context)) if "context" in roots else b"",
         _json(limited(event.traits)) if "traits" in roots else b"",
-    )  # fmt: skip
+    )
 
 
 def to_event(cause: Cause, user: str) -> Event:

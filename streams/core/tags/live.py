@@ -242,10 +242,13 @@ class EventFold:
                     continue
                 changes.append(
                     TagChange(
-                        tag=tag.id, before=before, after=after, time_ms=at_ms,
+                        tag=tag.id,
+                        before=before,
+                        after=after,
+                        time_ms=at_ms,
                         message_id=event.message_id,
                     )
-                )  # fmt: skip
+                )
         if self._exprs and moved:
             self._follow(state, event, at_ms, now_ms, changes, set(moved))
 
@@ -267,8 +270,11 @@ class EventFold:
             if before != after:
                 changes.append(
                     TagChange(
-                        tag=expr.id, before=before, after=after, time_ms=at_ms,
+                        tag=expr.id,
+                        before=before,
+                        after=after,
+                        time_ms=at_ms,
                         message_id=event.message_id,
                     )
-                )  # fmt: skip
+                )
                 moved.add(expr.id)
