@@ -20,7 +20,7 @@ DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
 def export(plan: Plan) -> dict[str, Any]:
     """Return schemas by name: ``events.Event`` and, by event, ``plan/cart_added``."""
-    found: dict[str, Any] = {}
+    schemas_by_name: dict[str, Any] = {}
     for module in _modules():
         stem = module.__name__.removeprefix("schemas.")
         for name, value in sorted(vars(module).items()):
@@ -29,12 +29,12 @@ def export(plan: Plan) -> dict[str, Any]:
             if name.startswith("_"):
                 continue
             if issubclass(value, msgspec.Struct):
-                found[f"{stem}.{name}"] = _of_struct(value)
+                schemas_by_name[f"{stem}.{name}"] = _of_struct(value)
             elif issubclass(value, BaseModel):
-                found[f"{stem}.{name}"] = _of_model(value)
+                schemas_by_name[f"{stem}.{name}"] = _of_model(value)
     for event in plan.events.values():
-        found[f"plan/{event.name}"] = event_schema(event)
-    return found
+        schemas_by_name[f"plan/{event.name}"] = event_schema(event)
+    return schemas_by_name
 
 
 def write(out: Path, plan: Plan) -> list[Path]:
@@ -51,7 +51,7 @@ def write(out: Path, plan: Plan) -> list[Path]:
 
 
 def _modules() -> Iterator[ModuleType]:
-    names = sorted(found.name for found in pkgutil.iter_modules(schemas.__path__, "schemas."))
+    names = sorted(module.name for module in pkgutil.iter_modules(schemas.__path__, "schemas."))
     return (importlib.import_module(name) for name in names)
 
 

@@ -61,8 +61,8 @@ def recompute(tag: EventTag, at_ms: int) -> str:
         f"SELECT user, t, event, {raw(path) if path else repr('1')} AS r, {_NUMBER} AS v"
         f" FROM audit_events WHERE {_matches(tag.event, tag.where)}"
     )
-    made: str = _KINDS[tag.kind](tag, base, at_ms)
-    return made
+    sql: str = _KINDS[tag.kind](tag, base, at_ms)
+    return sql
 
 
 def raw(path: str) -> str:
@@ -87,13 +87,13 @@ def holds(condition: Condition) -> str:
     for key, value in condition.items():
         if key in ("all", "any"):
             word = " AND " if key == "all" else " OR "
-            parts.append("(" + word.join(holds(one) for one in value) + ")")
+            parts.append("(" + word.join(holds(part) for part in value) + ")")
         elif key == "not":
             parts.append(f"NOT {holds(value)}")
         else:
             ops = value if isinstance(value, dict) else {"eq": value}
             parts += [
-                _compare(raw(key.removeprefix("$event.")), op, one) for op, one in ops.items()
+                _compare(raw(key.removeprefix("$event.")), op, part) for op, part in ops.items()
             ]
     return "(" + (" AND ".join(parts) or "1") + ")"
 
@@ -105,7 +105,7 @@ def _compare(left: str, op: str, right: Any) -> str:  # noqa: ANN401, PLR0911 - 
     if op == "exists":
         return there if right else f"NOT {there}"
     if op == "in":
-        return "(" + " OR ".join(_equal(left, one) for one in right) + ")"
+        return "(" + " OR ".join(_equal(left, choice) for choice in right) + ")"
     if op == "has":
         return f"arrayExists(x -> {_equal('x', right)}, JSONExtractArrayRaw({left}))"
     if op == "ne":
