@@ -103,5 +103,5 @@ def window_ms(channel: str, events: list[str]) -> int | None:
     facts = CHANNELS.get(channel, ChannelFacts())
     if not facts.opens:
         return None
-    own = [one.for_ms for one in facts.opens if one.event in events]
-    return max(own or [one.for_ms for one in facts.opens])
+    own = [opening.for_ms for opening in facts.opens if opening.event in events]
+    return max(own or [opening.for_ms for opening in facts.opens])

@@ -31,10 +31,10 @@ def export(plan: Plan, above: Iterable[Named]) -> dict[str, Any]:
     They are those of this package, and of the modules ``above`` it.
     """
     modules = (*_modules(), *above)
-    found = dict(sorted(chain.from_iterable(map(_contracts, modules)), key=itemgetter(0)))
+    schemas_by_name = dict(sorted(chain.from_iterable(map(_contracts, modules)), key=itemgetter(0)))
     for event in plan.events.values():
-        found[f"plan/{event.name}"] = event_schema(event)
-    return found
+        schemas_by_name[f"plan/{event.name}"] = event_schema(event)
+    return schemas_by_name
 
 
 def write(out: Path, plan: Plan, above: Iterable[Named]) -> list[Path]:

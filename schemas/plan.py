@@ -163,8 +163,8 @@ def _schema(spec: PropertySpec) -> dict[str, Any]:
     # Absence may be said by null, except where the property is required.
     schema: dict[str, Any] = {"type": kind if spec.required else [kind, "null"]}
     if spec.description or spec.unit:
-        told = [spec.description, f"in {spec.unit}" if spec.unit else ""]
-        schema["description"] = ", ".join(part for part in told if part)
+        phrases = [spec.description, f"in {spec.unit}" if spec.unit else ""]
+        schema["description"] = ", ".join(part for part in phrases if part)
     if spec.enum is not None:
         schema["enum"] = spec.enum if spec.required else [*spec.enum, None]
     if spec.type == "id":

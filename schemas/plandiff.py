@@ -25,7 +25,7 @@ class Change:
         """Whether it must not ship: it breaks somebody, and no version tells so."""
         return self.breaking and not self.announced
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the change as JSON has it."""
         return {
             "event": self.event,
@@ -58,10 +58,10 @@ def diff(old: Plan, new: Plan) -> list[Change]:
     return changes
 
 
-_Found = tuple[str, str, bool]
+_Difference = tuple[str, str, bool]
 
 
-def _event_changes(old: PlannedEvent, new: PlannedEvent) -> Iterator[_Found]:
+def _event_changes(old: PlannedEvent, new: PlannedEvent) -> Iterator[_Difference]:
     if new.version < old.version:
         yield "version", f"went back from {old.version} to {new.version}", True
     for source in sorted(old.sources - new.sources):
@@ -85,7 +85,7 @@ def _event_changes(old: PlannedEvent, new: PlannedEvent) -> Iterator[_Found]:
             yield from _property_changes(path, before, after)
 
 
-def _property_changes(path: str, old: PropertySpec, new: PropertySpec) -> Iterator[_Found]:
+def _property_changes(path: str, old: PropertySpec, new: PropertySpec) -> Iterator[_Difference]:
     if old.type != new.type:
         breaking = (old.type, new.type) not in _WIDER
         yield f"{path}.type", f"{old.type} became {new.type}", breaking
@@ -109,7 +109,7 @@ def _property_changes(path: str, old: PropertySpec, new: PropertySpec) -> Iterat
             yield f"{path}.{key}", f"{added} is understood too", False
 
 
-def _enum_changes(path: str, old: PropertySpec, new: PropertySpec) -> Iterator[_Found]:
+def _enum_changes(path: str, old: PropertySpec, new: PropertySpec) -> Iterator[_Difference]:
     if old.enum is None or new.enum is None:
         if old.enum != new.enum:
             what = "any text goes now" if new.enum is None else f"only {', '.join(new.enum)} go now"
@@ -121,7 +121,7 @@ def _enum_changes(path: str, old: PropertySpec, new: PropertySpec) -> Iterator[_
         yield f"{path}.enum", f"{value} was added", False
 
 
-def _bound_changes(path: str, old: PropertySpec, new: PropertySpec) -> Iterator[_Found]:
+def _bound_changes(path: str, old: PropertySpec, new: PropertySpec) -> Iterator[_Difference]:
     if old.min != new.min:
         tighter = new.min is not None and (old.min is None or new.min > old.min)
         yield f"{path}.min", f"{old.min} became {new.min}", tighter

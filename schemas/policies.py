@@ -58,7 +58,7 @@ class QuietHours(Authored):
         return self
 
 
-class Group(Authored):
+class ExclusiveGroup(Authored):
     """An exclusive group: once a rule of it was heard, the others are not for ``per``."""
 
     per_ms: DurationMs = Field(alias="per")
@@ -79,7 +79,7 @@ class Policies(Authored):
 
     caps: dict[Id, Annotated[list[Limit], Field(min_length=1)]] = Field(default_factory=dict)
     quiet: dict[Id, QuietHours] = Field(default_factory=dict)
-    exclusive: dict[Id, Group] = Field(default_factory=dict)
+    exclusive: dict[Id, ExclusiveGroup] = Field(default_factory=dict)
     holdout: GlobalHoldout | None = None
     tz: Zone = "Asia/Shanghai"
     zone_from: EventPath = "context.timezone"

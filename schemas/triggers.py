@@ -42,19 +42,19 @@ def _minutes(raw: object) -> object:
             "{raw} is not a time of day: YAML reads 22:00 as 1320, so quote it",
             {"raw": raw},
         )
-    found = _CLOCK.fullmatch(raw) if isinstance(raw, str) else None
-    if found is None:
+    time_of_day = _CLOCK.fullmatch(raw) if isinstance(raw, str) else None
+    if time_of_day is None:
         raise PydanticCustomError(
             "clock", '{raw} is not a time of day: write it like "09:00"', {"raw": repr(raw)}
         )
-    return int(found[1]) * 60 + int(found[2])
+    return int(time_of_day[1]) * 60 + int(time_of_day[2])
 
 
 def _day(raw: object) -> object:
     text = raw if isinstance(raw, str) else str(raw)
-    found = _DAY.fullmatch(text)
+    day = _DAY.fullmatch(text)
     # The 29th of February of a year that has none is seen when it is looked for.
-    if found is None or int(found[3]) > _DAYS_OF[int(found[2]) - 1] or not _exists(text):
+    if day is None or int(day[3]) > _DAYS_OF[int(day[2]) - 1] or not _exists(text):
         raise PydanticCustomError(
             "day",
             '{raw} is not a day: write "2027-02-06", or "12-25" for every year',

@@ -22,7 +22,7 @@ from schemas.rejects import Reject, rejected
 from sinks.clickhouse.tables import BY_TOPIC, PROVENANCE, REJECTS, Table, Values, reject_values
 
 _HOUR_MS: Final = 3_600_000
-_BIT_ROWS: Final = 256
+_CHUNK_ROWS: Final = 256
 # A record's own time comes from its producer: keep a wild one inside what DateTime64 holds.
 _EARLIEST_MS: Final = 0
 _LATEST_MS: Final = 10_413_791_999_999
@@ -81,11 +81,11 @@ class Part:
 def span_of(topic: str, partition: int, records: Sequence[Record]) -> Span:
     """Return the range that ``records`` (not empty, in order of offset) cover."""
     digest = hashlib.sha256()
-    for start in range(0, len(records), _BIT_ROWS):
-        bit = records[start : start + _BIT_ROWS]
-        values = [record.value or b"" for record in bit]
-        digest.update(array("q", [record.offset for record in bit]))
-        digest.update(array("q", [record.timestamp for record in bit]))
+    for start in range(0, len(records), _CHUNK_ROWS):
+        chunk = records[start : start + _CHUNK_ROWS]
+        values = [record.value or b"" for record in chunk]
+        digest.update(array("q", [record.offset for record in chunk]))
+        digest.update(array("q", [record.timestamp for record in chunk]))
         digest.update(array("q", map(len, values)))
         digest.update(b"".join(values))
     return Span(
@@ -113,12 +113,12 @@ def _plain_part(span: Span, records: Sequence[Record]) -> Part | None:
     counts: list[int] = []
     try:
         # In bits that stay in the processor's cache: half the time of all in one go.
-        for start in range(0, len(records), _BIT_ROWS):
-            bit = [record.value or b"" for record in records[start : start + _BIT_ROWS]]
-            rows = list(map(table.rows, map(table.decode, bit)))
+        for start in range(0, len(records), _CHUNK_ROWS):
+            chunk = [record.value or b"" for record in records[start : start + _CHUNK_ROWS]]
+            rows = list(map(table.rows, map(table.decode, chunk)))
             counts += map(len, rows)
-            turned = zip(*chain.from_iterable(rows), strict=True)
-            for column, form, values in zip(columns, convert, turned, strict=True):
+            by_column = zip(*chain.from_iterable(rows), strict=True)
+            for column, form, values in zip(columns, convert, by_column, strict=True):
                 column.extend(form(values))
     except UNREADABLE:
         return None
@@ -145,12 +145,12 @@ def _sorted_parts(span: Span, records: Sequence[Record]) -> list[Part]:
         logged_ms, month = _logged(record)
         tail = (span.partition, record.offset, logged_ms)
         try:
-            made = table.rows(table.decode(record.value or b""))
+            values = table.rows(table.decode(record.value or b""))
         except UNREADABLE as bad:
             row = _refused_values(span.topic, "undecodable", str(bad), record.value or b"")
             refused[month].append((*row, *tail))
         else:
-            rows[month] += [(*row, *tail) for row in made]
+            rows[month] += [(*row, *tail) for row in values]
     token = span.token()
     parts = [
         Part(table, f"{token}/{month}", _columns(table, rows[month])) for month in sorted(rows)

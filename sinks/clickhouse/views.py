@@ -45,7 +45,7 @@ def _make(client: Client) -> list[str]:
             {"prefix": PREFIX},
         )
     )
-    made = []
+    names_made = []
     for question in map(describe, names()):
         comment = _comment(question)
         if there.get(view_of(question)) != comment:
@@ -54,8 +54,8 @@ def _make(client: Client) -> list[str]:
             client.execute(
                 f"CREATE OR REPLACE VIEW {view_of(question)} AS {question.sql}\nCOMMENT '{text}'"
             )
-            made.append(view_of(question))
-    return made
+            names_made.append(view_of(question))
+    return names_made
 
 
 def _comment(question: Question) -> str:

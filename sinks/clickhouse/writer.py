@@ -40,14 +40,14 @@ class Writer:
         """
         try:
             # What is NULL, '', [] or 0 in every row is what ClickHouse puts there by itself.
-            told = {
+            columns = {
                 name: list(column)  # the driver replaces NULLs in the lists that it gets
                 for name, column in zip(part.table.columns, part.columns, strict=True)
                 if name in PROVENANCE or any(column)
             }
             self._client().execute(
-                part.table.insert_sql(told),
-                list(told.values()),
+                part.table.insert_sql(columns),
+                list(columns.values()),
                 columnar=True,
                 settings={**EXACTLY_ONCE, "insert_deduplication_token": part.token},
             )

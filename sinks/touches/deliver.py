@@ -16,7 +16,7 @@ from schemas.settings import Settings
 from schemas.signals import on_stop_signals
 from sinks.touches.channels import open_channels
 from sinks.touches.journal import GROUP, CommitOffset
-from sinks.touches.lane import Lane
+from sinks.touches.lane import DeliveryLane
 from streams.kafka_client.offset_fetch import mend_offset_fetch
 
 _POLL_MS: Final = 50
@@ -60,8 +60,8 @@ class _Deliver(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
     def __init__(self, settings: Settings, session: aiohttp.ClientSession) -> None:
         self._settings = settings
         self._channels = open_channels(settings, session)
-        self._lanes: dict[Lane, asyncio.Task[None]] = {}
-        self._placed: set[Lane] = set()
+        self._lanes: dict[DeliveryLane, asyncio.Task[None]] = {}
+        self._placed: set[DeliveryLane] = set()
         self._consumer = AIOKafkaConsumer(
             bootstrap_servers=settings.kafka,
             group_id=GROUP,
@@ -105,7 +105,7 @@ class _Deliver(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
                     task.result()
                 await self._steer(lane)
 
-    async def _steer(self, lane: Lane) -> None:
+    async def _steer(self, lane: DeliveryLane) -> None:
         """Place a lane that has become ready at its offset; hold back one that is full."""
         tp = _input(lane.partition)
         try:
@@ -134,7 +134,9 @@ class _Deliver(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         """Open a lane for each partition; its records wait until its ledger is restored."""
         self._consumer.pause(*assigned)
         for tp in sorted(assigned):
-            lane = Lane(self._settings, tp.partition, self._channels, self._offset_commit(tp))
+            lane = DeliveryLane(
+                self._settings, tp.partition, self._channels, self._offset_commit(tp)
+            )
             self._lanes[lane] = asyncio.create_task(lane.run(), name=f"lane-{tp.partition}")
 
     def _offset_commit(self, tp: TopicPartition) -> CommitOffset:
@@ -164,7 +166,7 @@ class _Deliver(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka is 
         for lane, task in leaving.items():
             self._forget(lane, task)
 
-    def _forget(self, lane: Lane, task: asyncio.Task[None]) -> None:
+    def _forget(self, lane: DeliveryLane, task: asyncio.Task[None]) -> None:
         del self._lanes[lane]
         self._placed.discard(lane)
         if task.done() and not task.cancelled() and (error := task.exception()):

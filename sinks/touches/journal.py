@@ -154,7 +154,7 @@ class Journal:
             closing.exception()  # looked at: what was not committed is told by the ledger
 
 
-async def restore(settings: Settings, partition: int) -> tuple[Ledger, int]:
+async def restore_ledger(settings: Settings, partition: int) -> tuple[Ledger, int]:
     """Read a partition's ledger from its topic; also return how many records are unreadable.
 
     To be called after `Journal.open`: only then can no other writer add to it.
@@ -174,7 +174,7 @@ async def restore(settings: Settings, partition: int) -> tuple[Ledger, int]:
         end = (await consumer.end_offsets([tp]))[tp]
         while await consumer.position(tp) < end:
             for records in (await consumer.getmany(timeout_ms=200, max_records=5000)).values():
-                unreadable += sum(not ledger.restore(r.key, r.value) for r in records)
+                unreadable += sum(not ledger.apply_record(r.key, r.value) for r in records)
     except KafkaError as error:
         raise BrokerUnavailable(topics.LEDGER.name, repr(error)) from error
     finally:

@@ -20,7 +20,7 @@ from schemas.rejects import Reject, rejected
 from schemas.settings import Settings
 from schemas.touches import DeliveryStatus, Receipt, Touch, decode_touch
 from sinks.touches.channels import Answer, Channel
-from sinks.touches.journal import CommitOffset, Journal, Page, restore
+from sinks.touches.journal import CommitOffset, Journal, Page, restore_ledger
 from sinks.touches.ledger import Entry, Failure, Ledger
 
 # Open touches of a partition at a time: bounds memory, and the calls repeated after a crash.
@@ -40,7 +40,7 @@ class Record(Protocol):
     value: bytes | None
 
 
-class Lane:
+class DeliveryLane:
     """Owns a partition from fencing to draining; `run` is its one task."""
 
     def __init__(
@@ -74,7 +74,7 @@ class Lane:
         """Fence, restore, resolve what a crash left open, then deliver until `stop`."""
         try:
             await self._journal.open()
-            self._ledger, unreadable = await restore(self._settings, self.partition)
+            self._ledger, unreadable = await restore_ledger(self._settings, self.partition)
             unresolved = self._ledger.unresolved()
             _log.info(
                 "partition taken",

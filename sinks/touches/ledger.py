@@ -60,7 +60,7 @@ class Ledger:
         self._open.pop(entry.touch_id, None)
         self._closed.add(entry.touch_id)
 
-    def restore(self, key: bytes | None, value: bytes | None) -> bool:
+    def apply_record(self, key: bytes | None, value: bytes | None) -> bool:
         """Take one record of the topic; false if it cannot be read.
 
         What cannot be read counts as closed: a touch that may have gone out must

@@ -77,7 +77,7 @@ class Engage:
         state = self.engine.load(lane.get(key))
         loaded = _Loaded(state, lane.offset(key))
         fired = run_timers(self.engine, state, key.decode(), now_ms)
-        self._write(lane, {key: loaded}, [(key, one) for _, one in fired])
+        self._write(lane, {key: loaded}, [(key, effect) for _, effect in fired])
 
     def _turn_to(self, partition: int) -> None:
         if partition in self._books:
@@ -128,7 +128,7 @@ class Engage:
         due_ms = self.engine.next_timer_ms(loaded.state)
         if due_ms is not None and due_ms <= now_ms:
             fired = run_timers(self.engine, loaded.state, event.user, now_ms)
-            effects.extend((key, one) for _, one in fired)
+            effects.extend((key, effect) for _, effect in fired)
         if is_rebuilt(event):
             effects.append((key, restore(self.engine, loaded.state, event, loaded.offset)))
         else:
@@ -150,7 +150,7 @@ class Engage:
                 lane.emit(DECISIONS.name, key, encode(decision), partition=partition)
             if effect.tag_changes:
                 changed.setdefault(key, []).extend(effect.tag_changes)
-        self._tell(lane, users, changed)
+        self._emit_profiles(lane, users, changed)
         for key, loaded in users.items():
             if self.noted is not None:
                 self.noted(partition, key, loaded.state.identities)
@@ -158,7 +158,7 @@ class Engage:
             packed = self.engine.dump(loaded.state)
             lane.put(key, packed, offset=loaded.offset, timer_ms=timer_ms)
 
-    def _tell(
+    def _emit_profiles(
         self, lane: Lane, users: dict[bytes, _Loaded], changed: dict[bytes, list[TagChange]]
     ) -> None:
         for key, changes in changed.items():

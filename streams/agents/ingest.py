@@ -31,7 +31,7 @@ class Ingest:
         self.watch = watch or RejectWatch(ratio=0.5, least_items=200, mode="guard")
         self.events: Counter[str] = Counter()
         self.rejects: Counter[tuple[str, str]] = Counter()
-        self._told: dict[str, float] = {}
+        self._reminded_s: dict[str, float] = {}
 
     def process(self, lane: Lane, batch: Batch) -> None:
         """Turn each record into exactly one event or one reject.
@@ -63,12 +63,12 @@ class Ingest:
     def _look(self, partition: int) -> None:
         alarms = self.watch.alarms()
         now_s = time.monotonic()
-        for account in self._told.keys() - alarms.keys():
-            del self._told[account]
+        for account in self._reminded_s.keys() - alarms.keys():
+            del self._reminded_s[account]
             log.info("rejects fell below the alarm", account=account)
         for account, ratio in alarms.items():
-            if now_s - self._told.get(account, -_REMIND_S) >= _REMIND_S:
-                self._told[account] = now_s
+            if now_s - self._reminded_s.get(account, -_REMIND_S) >= _REMIND_S:
+                self._reminded_s[account] = now_s
                 log.error(
                     "too many rejects",
                     account=account,

@@ -34,8 +34,8 @@ async def read_topic(settings: Settings, topic: Topic) -> AsyncIterator[Any]:
             consumer.pause(*tps)
             consumer.resume(tp)
             while await consumer.position(tp) < ends[tp]:
-                found = await consumer.getmany(tp, timeout_ms=_FETCH_MS)
-                for record in found.get(tp, ()):
+                fetched = await consumer.getmany(tp, timeout_ms=_FETCH_MS)
+                for record in fetched.get(tp, ()):
                     if record.offset < ends[tp]:
                         yield record
     finally:
@@ -51,9 +51,9 @@ async def partitions_of(settings: Settings, topics: list[str]) -> list[TopicPart
     finally:
         await admin.close()
     tps = [
-        TopicPartition(found["topic"], partition["partition"])
-        for found in described
-        for partition in found["partitions"]
+        TopicPartition(topic["topic"], partition["partition"])
+        for topic in described
+        for partition in topic["partitions"]
     ]
     for missing in set(topics) - {tp.topic for tp in tps}:
         raise PartMissing("kafka", f"no topic {missing}", remedy="run `siyu migrate`")

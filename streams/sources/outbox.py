@@ -46,7 +46,7 @@ class _Ticket:
             self.future.exception()
 
 
-class _Lane:
+class _PartitionQueue:
     """What waits for one partition, and whether a batch of it is on its way."""
 
     __slots__ = ("busy", "partition", "queue", "topic")
@@ -61,7 +61,7 @@ class Outbox:
 
     def __init__(self, producer: AIOKafkaProducer, fatal: Fatal) -> None:
         self._producer, self._fatal = producer, fatal
-        self._lanes: dict[tuple[str, int], _Lane] = {}
+        self._lanes: dict[tuple[str, int], _PartitionQueue] = {}
         # Topic -> its partitions, and the loop's time until which that is believed.
         self._counts: dict[str, tuple[int, float]] = {}
         self._wake = asyncio.Event()
@@ -76,7 +76,7 @@ class Outbox:
         ticket = _Ticket(len(records))
         for record in records:
             place = record.topic, partition_of(record.key, counts[record.topic])
-            lane = self._lanes.get(place) or self._lanes.setdefault(place, _Lane(*place))
+            lane = self._lanes.get(place) or self._lanes.setdefault(place, _PartitionQueue(*place))
             lane.queue.append((record, ticket))
         self._wake.set()
         await ticket.future
@@ -114,7 +114,7 @@ class Outbox:
                     lane.busy = True
                     self._spawn(self._send(lane))
 
-    async def _send(self, lane: _Lane) -> None:
+    async def _send(self, lane: _PartitionQueue) -> None:
         batch, tickets = self._producer.create_batch(), dict[_Ticket, int]()
         queue = lane.queue
         while queue:
@@ -138,7 +138,9 @@ class Outbox:
             if queue:
                 self._wake.set()
 
-    async def _await_ack(self, batch: object, lane: _Lane, tickets: dict[_Ticket, int]) -> None:
+    async def _await_ack(
+        self, batch: object, lane: _PartitionQueue, tickets: dict[_Ticket, int]
+    ) -> None:
         try:
             ack = await self._producer.send_batch(batch, lane.topic, partition=lane.partition)
             await ack

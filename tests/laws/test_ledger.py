@@ -39,7 +39,7 @@ def _touch(touch_id: str) -> Touch:
 def _restored(log: Sequence[Entry]) -> Ledger:
     ledger = Ledger()
     for entry in log:
-        assert ledger.restore(entry.touch_id.encode(), encode_entry(entry))
+        assert ledger.apply_record(entry.touch_id.encode(), encode_entry(entry))
     return ledger
 
 
@@ -87,7 +87,7 @@ def test_what_cannot_be_read_counts_as_closed(
     key: bytes, value: bytes | None, log: list[Entry]
 ) -> None:
     ledger = _restored(log)
-    if not ledger.restore(key, value):
+    if not ledger.apply_record(key, value):
         touch_id = key.decode("utf-8", "backslashreplace")
         assert ledger.knows(touch_id)
         assert touch_id not in {entry.touch_id for entry in ledger.unresolved()}

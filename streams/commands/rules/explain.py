@@ -19,7 +19,7 @@ from streams.core.engine import Engine
 from streams.core.replay import Unfoldable, replay
 from streams.core.rules.non_match import why_not
 from streams.runtime.rulebooks.published import read_published
-from streams.runtime.rulebooks.sources import Book, find_book, shelve
+from streams.runtime.rulebooks.sources import Book, find_book, keep_copy
 
 _COLUMNS: Final = (
     "decision_id",
@@ -108,7 +108,7 @@ def _book(settings: Settings, name: str | None) -> tuple[Book, str]:
         newest = None
     if newest is None:
         return find_book(settings, None), "SIYU_RULEBOOK"
-    return Book(shelve(newest.files), newest.version, newest.version), "pushed"
+    return Book(keep_copy(newest.files), newest.version, newest.version), "pushed"
 
 
 def _decisions(settings: Settings, user: str, span: Span, rule: str | None) -> list[dict[str, Any]]:

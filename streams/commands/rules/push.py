@@ -28,7 +28,7 @@ from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook
 from streams.runtime.lanes.producers import new_producer
 from streams.runtime.rulebooks.published import Published, read_published
-from streams.runtime.rulebooks.sources import shelve
+from streams.runtime.rulebooks.sources import keep_copy
 from streams.runtime.topics import start
 
 _STATUS: Final = re.compile(r"""(\bstatus["']?\s*:\s*["']?)[a-z]+""")
@@ -67,7 +67,7 @@ def set_status(settings: Settings, rule: str, status: Status, *, note: str = "")
     if newest is None:
         hint = "`siyu rules push` publishes it; or edit the file and start the worker anew"
         raise ConfigInvalid("rulebooks", "nothing was pushed, the workers run a folder", hint=hint)
-    before = load_rulebook(shelve(newest.files), load_plan(settings.plan))
+    before = load_rulebook(keep_copy(newest.files), load_plan(settings.plan))
     files = with_status(newest.files, rule, status)
     with tempfile.TemporaryDirectory() as folder:
         for name, text in files.items():
@@ -183,7 +183,7 @@ def _changes(settings: Settings, published: Published, rulebook: Rulebook) -> di
     if before is None:
         return {one.id: "added" for one in rulebook.rules}
     try:
-        old = load_rulebook(shelve(before.files), load_plan(settings.plan))
+        old = load_rulebook(keep_copy(before.files), load_plan(settings.plan))
     except ConfigInvalid:  # an older program took it, or the plan moved on
         return {}
     statuses = [{one.id: one.status for one in book.rules} for book in (old, rulebook)]

@@ -11,7 +11,7 @@ from streams.authoring.load import load_rulebook
 from streams.authoring.plan import load_plan
 from streams.core.rulebook import Rulebook
 from streams.runtime.rulebooks.published import Published, read_published
-from streams.runtime.rulebooks.sources import shelve
+from streams.runtime.rulebooks.sources import keep_copy
 
 _COUNTS: Final = """
 SELECT rule, outcome, count() FROM decisions
@@ -71,7 +71,7 @@ def status(settings: Settings) -> dict[str, Any]:
 
 def _in_force(settings: Settings, published: Published) -> tuple[Rulebook | None, str, str]:
     newest = published.newest
-    folder = shelve(newest.files) if newest else settings.rulebook
+    folder = keep_copy(newest.files) if newest else settings.rulebook
     version = newest.version if newest else version_of(read_files(folder))
     try:
         rulebook = load_rulebook(folder, load_plan(settings.plan))

@@ -62,7 +62,7 @@ def diff(
     changes = changes_of(load_plan(old), load_plan(new))
     errors = [change for change in changes if change.is_error]
     if as_json:
-        print_json({"ok": not errors, "changes": [change.told() for change in changes]})
+        print_json({"ok": not errors, "changes": [change.as_json() for change in changes]})
     else:
         for change in changes:
             kind = "BREAKING" if change.is_error else "announced" if change.breaking else "ok"

@@ -13,10 +13,10 @@ class _Remembered:
 
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         """Return a topic's partitions; an empty answer does not unmake them."""
-        found: set[int] | None = self._cluster.partitions_for_topic(topic)
-        if found:
-            self._seen[topic] = set(found)
-        return found or self._seen.get(topic)
+        partitions: set[int] | None = self._cluster.partitions_for_topic(topic)
+        if partitions:
+            self._seen[topic] = set(partitions)
+        return partitions or self._seen.get(topic)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else is asked
         return getattr(self._cluster, name)

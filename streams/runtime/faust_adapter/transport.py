@@ -160,12 +160,12 @@ class MicroBatchConsumer(driver.Consumer):
         return not self.flow_active or bool(self.app.consumer_generation_id != generation)
 
     def _messages(self, records: Mapping[TP, list[Any]]) -> Iterator[tuple[TP, Any]]:
-        for tp, found in records.items():
+        for tp, fetched in records.items():
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp))
             if self.is_coalesced(tp.topic):
-                yield tp, self._batch(tp, found)
+                yield tp, self._batch(tp, fetched)
             else:
-                for record in found:
+                for record in fetched:
                     yield tp, self._to_message(tp, record)
 
     def _batch(self, tp: TP, records: list[Any]) -> Any:  # noqa: ANN401 - Faust's message
@@ -263,7 +263,7 @@ class MicroBatchConsumer(driver.Consumer):
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class WorkerMembership:
     """This worker in one generation of its group; implements ``committer.Group``."""
 
     consumer: MicroBatchConsumer

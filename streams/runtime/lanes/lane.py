@@ -20,7 +20,7 @@ from streams.agents.ports import Batch, Record
 from streams.kafka_client.producing import partition_of
 from streams.runtime.lanes.committer import Committer, Work
 from streams.runtime.lanes.producers import NO_HEADERS, Unaddressed, send_all
-from streams.runtime.state.shard import Shard, restore
+from streams.runtime.state.shard import Shard, restore_shard
 
 _CLOSE_TIMEOUT_S: Final = 15.0
 # Longer between two looks at a lane, and the process was stopped: what came meanwhile is unread.
@@ -186,7 +186,7 @@ class PartitionLane:
             try:
                 at = TopicPartition(self.topic, self.partition)
                 self.position = await self._committer.take_over(at, reader)
-                await restore(self.shard, reader)
+                await restore_shard(self.shard, reader)
             finally:
                 await reader.stop()
             crash_point("worker.restored")

@@ -15,7 +15,7 @@ from schemas.crash import crash_point
 from schemas.settings import Settings
 from schemas.topics import Topic
 from streams.agents.ports import Batch
-from streams.runtime.faust_adapter.transport import Membership, MicroBatchConsumer
+from streams.runtime.faust_adapter.transport import MicroBatchConsumer, WorkerMembership
 from streams.runtime.lanes.committer import Committer
 from streams.runtime.lanes.fair_queue import Turns
 from streams.runtime.lanes.lane import PartitionLane
@@ -227,7 +227,7 @@ class Lanes:
             name=self._source.name,
             group=self._app.conf.id,
             topics=self._outputs,
-            members=Membership(consumer, generation),
+            members=WorkerMembership(consumer, generation),
             turns=self._turns,
             every_s=self._commit_every_s,
             told=self.meter.committed,

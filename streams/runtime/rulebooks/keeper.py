@@ -33,7 +33,7 @@ from streams.core.engine import Engine
 from streams.runtime.lanes.lane import PartitionLane
 from streams.runtime.lanes.producers import new_producer
 from streams.runtime.rulebooks.follower import Follower, end_of
-from streams.runtime.rulebooks.sources import shelve
+from streams.runtime.rulebooks.sources import keep_copy
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ class Running:
 
 
 @dataclass(slots=True)
-class _Held:
+class _LaneBook:
     """One open lane: what it runs; ``until`` is how far it must repeat before it may move."""
 
     lane: PartitionLane
@@ -64,13 +64,13 @@ class Keeper:
     def __init__(self, settings: Settings, plan: Plan, engage: Engage) -> None:
         self._settings, self._plan, self._engage = settings, plan, engage
         files = read_files(settings.rulebook)
-        shelve(files)  # so that a restart with another folder can still repeat what this one did
+        keep_copy(files)  # so that a restart with another folder can still repeat what this one did
         self._folder = Running(version_of(files), engage.engine)
         self._target = self._folder
         self._known = {self._folder.version: self._folder}
         self._follower = Follower(settings, self._choose)
         self._published = self._follower.published
-        self._held: dict[int, _Held] = {}
+        self._books: dict[int, _LaneBook] = {}
         self.refused: dict[str, str] = {}
 
     @property
@@ -80,7 +80,7 @@ class Keeper:
 
     def running(self) -> dict[int, str]:
         """Return the version by partition."""
-        return {p: held.running.version for p, held in self._held.items() if held.running}
+        return {p: book.running.version for p, book in self._books.items() if book.running}
 
     async def start(self) -> None:
         """Read what was pushed so far, and go on following."""
@@ -92,37 +92,37 @@ class Keeper:
 
     async def before(self, lane: PartitionLane) -> None:
         """Let a lane go on by the version it has, or move it if that is safe now."""
-        held = self._held.get(lane.partition)
-        if held is None or held.lane is not lane:
-            held = self._held[lane.partition] = _Held(lane, clock.now_ms())
-        if held.running is self._target and not held.lock.locked():
+        book = self._books.get(lane.partition)
+        if book is None or book.lane is not lane:
+            book = self._books[lane.partition] = _LaneBook(lane, clock.now_ms())
+        if book.running is self._target and not book.lock.locked():
             return
-        async with held.lock:
+        async with book.lock:
             try:
-                if held.running is None:
-                    await self._adopt(held)
-                if held.running is not self._target and await self._has_repeated(held):
-                    await self._move(held, self._target)
+                if book.running is None:
+                    await self._adopt(book)
+                if book.running is not self._target and await self._has_repeated(book):
+                    await self._move(book, self._target)
             except KafkaError as problem:
                 raise BrokerUnavailable(RULEBOOKS.name, repr(problem)) from problem
 
     def closing(self, lane: PartitionLane) -> None:
         """Commit with a lane's last work that nothing of it is left to repeat."""
-        held = self._held.pop(lane.partition, None)
-        if held is not None and held.lane is lane and held.running is not None:
-            self._emit(lane, held.running, closed=True)
+        book = self._books.pop(lane.partition, None)
+        if book is not None and book.lane is lane and book.running is not None:
+            self._emit(lane, book.running, closed=True)
 
     # -- one lane -------------------------------------------------------------------
 
-    async def _adopt(self, held: _Held) -> None:
+    async def _adopt(self, book: _LaneBook) -> None:
         """Give a lane that was opened the version under which it committed last."""
         # Its predecessor is fenced: what it applied is in the topic by now, or never will be.
         await self._follower.caught_up()
-        lane = held.lane
+        lane = book.lane
         applied = self._published.applied.get(lane.partition)
         if applied is None or applied.closed:
-            held.repeated = True  # there is nothing to repeat
-            await self._move(held, self._target)
+            book.repeated = True  # there is nothing to repeat
+            await self._move(book, self._target)
             return
         running = await self._find(applied.version)
         if running is None:
@@ -131,33 +131,33 @@ class Keeper:
                 partition=lane.partition,
                 version=applied.version,
             )
-            await self._move(held, self._target)
+            await self._move(book, self._target)
             return
-        held.running = running
+        book.running = running
         self._engage.use(lane.partition, running.engine, running.version)
 
-    async def _has_repeated(self, held: _Held) -> bool:
+    async def _has_repeated(self, book: _LaneBook) -> bool:
         """Say whether the lane has done again all that its predecessor can have done."""
-        if held.repeated or held.running is None:
-            return held.repeated
-        lane, wall_ms = held.lane, clock.now_ms()
-        if held.until is None:
+        if book.repeated or book.running is None:
+            return book.repeated
+        lane, wall_ms = book.lane, clock.now_ms()
+        if book.until is None:
             tp = TopicPartition(EVENTS.name, lane.partition)
             end = await end_of(self._settings, tp, lane.position)
             # Clocks of two machines may differ by the settle time.
-            held.until = end, held.opened_ms + self._settings.timer_settle_ms
-        offset, until_ms = held.until
+            book.until = end, book.opened_ms + self._settings.timer_settle_ms
+        offset, until_ms = book.until
         due_ms = lane.shard.next_due_ms()
-        held.repeated = (
+        book.repeated = (
             lane.position >= offset
             and lane.time_ms(wall_ms) >= until_ms
             and (due_ms is None or due_ms > until_ms)
         )
-        return held.repeated
+        return book.repeated
 
-    async def _move(self, held: _Held, to: Running) -> None:
+    async def _move(self, book: _LaneBook, to: Running) -> None:
         """Commit all that was done under the old version, then the move itself."""
-        lane = held.lane
+        lane = book.lane
         if not await lane.all_committed():
             return
         crash_point("worker.switching")
@@ -165,7 +165,7 @@ class Keeper:
         if not await lane.all_committed():
             return
         crash_point("worker.switched")
-        held.running = to
+        book.running = to
         self._engage.use(lane.partition, to.engine, to.version)
         log.info(
             "rulebook applied",
@@ -206,10 +206,10 @@ class Keeper:
             return self._known[version]
         if version in self._published.versions:
             return await self._compiled(self._published.versions[version])
-        shelved = home() / "rulebooks" / version
-        if not shelved.is_dir():
+        copy = home() / "rulebooks" / version
+        if not copy.is_dir():
             return None
-        files = await asyncio.to_thread(read_files, shelved)
+        files = await asyncio.to_thread(read_files, copy)
         return await self._compiled(Pushed(version=version, files=files, pushed_at_ms=0))
 
     async def _compiled(self, pushed: Pushed) -> Running | None:
@@ -232,7 +232,7 @@ class Keeper:
         return self._known[version]
 
     def _compile(self, pushed: Pushed) -> Running:
-        rulebook = load_rulebook(shelve(pushed.files), self._plan)
+        rulebook = load_rulebook(keep_copy(pushed.files), self._plan)
         return Running(pushed.version, Engine(rulebook, settle_ms=self._settings.timer_settle_ms))
 
     async def _report(self, pushed: Pushed, problem: str | None) -> None:

@@ -80,7 +80,7 @@ class Published:
 
 async def read_published(settings: Settings) -> Published:
     """Return what the topic holds now; raises ``PartMissing``."""
-    found = Published()
+    published = Published()
     async for record in read_topic(settings, RULEBOOKS):
-        found.take([record])
-    return found
+        published.take([record])
+    return published

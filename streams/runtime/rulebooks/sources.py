@@ -29,14 +29,14 @@ class Book:
     name: str
 
 
-def shelve(files: Mapping[str, str]) -> Path:
+def keep_copy(files: Mapping[str, str]) -> Path:
     """Return the folder of a version under the home, written whole if it is not there yet."""
     folder = home() / "rulebooks" / version_of(files)
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as made:
-        part = Path(made) / "book"
+    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+        part = Path(temporary) / "book"
         for name, text in files.items():
             path = part / PurePosixPath(name)
             if not path.resolve().is_relative_to(part.resolve()):
@@ -61,17 +61,19 @@ def find_book(settings: Settings, name: str | Path | None) -> Book:
         return Book(path, version_of(read_files(path)), str(path))
     text = str(name)
     if _VERSION.fullmatch(text) and (files := _pushed(settings, text)):
-        return Book(shelve(files), version_of(files), text)
+        return Book(keep_copy(files), version_of(files), text)
     files = _committed(settings.rulebook, text)
-    return Book(shelve(files), version_of(files), text)
+    return Book(keep_copy(files), version_of(files), text)
 
 
 def _pushed(settings: Settings, start: str) -> dict[str, str]:
-    found = [p for p in asyncio.run(read_published(settings)).pushed if p.version.startswith(start)]
-    if len({p.version for p in found}) > 1:
-        versions = ", ".join(p.version for p in found)
+    matching = [
+        p for p in asyncio.run(read_published(settings)).pushed if p.version.startswith(start)
+    ]
+    if len({p.version for p in matching}) > 1:
+        versions = ", ".join(p.version for p in matching)
         raise ConfigInvalid(start, "several versions begin so", hint=versions)
-    return found[-1].files if found else {}
+    return matching[-1].files if matching else {}
 
 
 def _committed(folder: Path, ref: str) -> dict[str, str]:

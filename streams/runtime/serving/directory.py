@@ -92,11 +92,11 @@ class Directory:
             for key in some:
                 packed = part.lane.get(key)
                 try:
-                    held = self._identities_of(packed) if packed is not None else {}
+                    identities = self._identities_of(packed) if packed is not None else {}
                 except SiyuError:
                     unread += 1
                     continue
-                _add(part.users, key, held, over=False)
+                _add(part.users, key, identities, over=False)
             await asyncio.sleep(0)
         if unread:
             log.warning("states without an index", partition=part.lane.partition, users=unread)

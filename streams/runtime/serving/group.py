@@ -31,15 +31,15 @@ async def addresses(settings: Settings) -> list[str]:
         raise no_broker(settings.kafka, down) from down
     finally:
         await admin.close()
-    found = {_address(member[3]) for group in answer.groups for member in group[5]}
-    return sorted(found - {""})
+    urls = {_address(member[3]) for group in answer.groups for member in group[5]}
+    return sorted(urls - {""})
 
 
 def _address(packed: bytes) -> str:
     """Return what a member says of itself in its subscription; nothing if it serves none."""
     try:
-        told = json.loads(user_data_of(packed))
-        url = str(told["url"])
+        user_data = json.loads(user_data_of(packed))
+        url = str(user_data["url"])
     except (ValueError, KeyError, TypeError):
         return ""
     return url if URL(url).path == USERS_PATH else ""

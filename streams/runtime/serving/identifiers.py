@@ -20,19 +20,19 @@ def candidates(identifier: str) -> list[str]:
         return [identifier] if value else []
     if _HMAC.fullmatch(identifier):
         return [f"phone_hmac:{identifier}", f"email_hmac:{identifier}"]
-    found = [f"{one}:{identifier}" for one in _BARE] if identifier else []
+    names = [f"{bare}:{identifier}" for bare in _BARE] if identifier else []
     # An openid is spelled with its appid: wx1234:oABC.
-    return [*found, f"openid:{identifier}"] if colon and value else found
+    return [*names, f"openid:{identifier}"] if colon and value else names
 
 
-def from_body(given: object, identifier: Identifier | None) -> str | None:
+def from_body(body: object, identifier: Identifier | None) -> str | None:
     """Return the identifier of a body, ``{KIND: VALUE}``; ``None`` if it holds none.
 
     A ``phone`` or an ``email`` in clear becomes its keyed HMAC here and goes no further.
     """
-    if not isinstance(given, dict) or len(given) != 1:
+    if not isinstance(body, dict) or len(body) != 1:
         return None
-    ((kind, value),) = given.items()
+    ((kind, value),) = body.items()
     if kind in PERSONAL:
         hashed = identifier.hmac_of(kind, value) if identifier is not None else None
         return f"{kind}_hmac:{hashed}" if hashed else None

@@ -40,18 +40,18 @@ class Lookup:
         for name in names:
             lane = opened.get(partition_of(name.encode(), partitions))
             if lane is not None and lane.get(name.encode()) is not None:
-                return self._told(lane, name.encode(), name)
+                return self._found(lane, name.encode(), name)
         if not self._index:
             return Nobody(frozenset(opened))
         self._directory.keep_only(list(opened.values()))
         waits = [self._directory.ready(lane, _INDEX_WAIT_S) for lane in opened.values()]
         ready = await asyncio.gather(*waits)
-        asked = {one for one, there in zip(opened, ready, strict=True) if there}
+        asked = {partition for partition, is_ready in zip(opened, ready, strict=True) if is_ready}
         for lane in opened.values():
             for name in names:
                 key = self._directory.find(lane, name)
                 if key is not None and not lane.closing:
-                    return self._told(lane, key, name)
+                    return self._found(lane, key, name)
         return Nobody(frozenset(asked))
 
     @property
@@ -62,7 +62,7 @@ class Lookup:
     def _identities_of(self, packed: bytes) -> Mapping[str, str]:
         return self._engage.engine.load(packed).identities
 
-    def _told(self, lane: PartitionLane, key: bytes, matched: str) -> Found:
+    def _found(self, lane: PartitionLane, key: bytes, matched: str) -> Found:
         engine = self._engage.engine_of(lane.partition)
         state = engine.load(lane.get(key))
         at_ms = max(clock.now_ms(), state.latest_ms)
@@ -81,19 +81,19 @@ class Lookup:
 
 
 def _timers(state: State) -> list[TimerNow]:
-    found = [
+    timers = [
         TimerNow(
-            rule=one.rule,
+            rule=wait.rule,
             kind=kind,
-            due_ms=one.due_ms,
-            fire_at_ms=one.fire_at_ms,
-            message_id=one.cause.message_id,
+            due_ms=wait.due_ms,
+            fire_at_ms=wait.fire_at_ms,
+            message_id=wait.cause.message_id,
         )
         for kind, waits in (("absence", state.timers), ("step", state.runs))
-        for one in waits
+        for wait in waits
     ]
-    found += [
+    timers += [
         TimerNow(rule=rule, kind="alarm", due_ms=due_ms, fire_at_ms=due_ms)
         for rule, due_ms in state.scheduled.items()
     ]
-    return sorted(found, key=lambda one: one.due_ms)
+    return sorted(timers, key=lambda wait: wait.due_ms)

@@ -84,10 +84,10 @@ class UserApi:
         if (request.content_length or 0) > _BODY_BYTES:
             return _response(400, {"problem": f"a body of {_BODY_BYTES} bytes at most"})
         try:
-            given = await request.json()
+            body = await request.json()
         except ValueError:
-            given = None
-        identifier = from_body(given, self._identifier)
+            body = None
+        identifier = from_body(body, self._identifier)
         if identifier is None:
             hint = 'one of {"phone": ..}, {"email": ..}, {"identifier": ..} or a kind of identity'
             return _response(400, {"problem": "no identifier in the body", "hint": hint})
@@ -108,8 +108,8 @@ class UserApi:
             self._busy -= 1
 
     def _allowed(self, request: web.Request) -> bool:
-        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        return hmac.compare_digest(given.encode(), self._token.encode())
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return hmac.compare_digest(token.encode(), self._token.encode())
 
     async def _answer(self, names: list[str], *, forwarded: bool) -> Answer:
         partitions = self._partitions()
@@ -121,11 +121,11 @@ class UserApi:
             return 200, encode(found)
         asked = set(found.asked)
         if not forwarded:
-            for status, told in await self._ask_others(names, partitions):
+            for status, body in await self._ask_others(names, partitions):
                 if status == web.HTTPOk.status_code:
-                    return status, told
-                if isinstance(told, dict):
-                    asked.update(told.get("partitions", ()))
+                    return status, body
+                if isinstance(body, dict):
+                    asked.update(body.get("partitions", ()))
         if forwarded or len(asked) >= partitions:
             return 404, {"problem": "no such user", "partitions": sorted(asked)}
         missing = sorted(set(range(partitions)) - asked)
@@ -161,10 +161,10 @@ class UserApi:
 
     def _owners(self) -> dict[int, str]:
         """Return the address of the worker of each partition, as the leader told last."""
-        told = self._worker.app.router.external_topics_metadata()
+        topics_by_url = self._worker.app.router.external_topics_metadata()
         return {
             partition: url
-            for url, topics in told.items()
+            for url, topics in topics_by_url.items()
             if URL(url).path == USERS_PATH
             for partition in topics.get(EVENTS.name, ())
         }
@@ -175,9 +175,9 @@ def _refused() -> web.Response:
     return web.json_response({"problem": "not allowed", "hint": hint}, status=401)
 
 
-def _response(status: int, told: dict[str, Any] | bytes) -> web.Response:
-    if isinstance(told, bytes):
-        return web.Response(body=told, status=status, content_type="application/json")
+def _response(status: int, body: dict[str, Any] | bytes) -> web.Response:
+    if isinstance(body, bytes):
+        return web.Response(body=body, status=status, content_type="application/json")
     retry = web.HTTPServiceUnavailable.status_code
     headers = {"Retry-After": str(_RETRY_S)} if status == retry else None
-    return web.json_response(told, status=status, headers=headers)
+    return web.json_response(body, status=status, headers=headers)

@@ -31,90 +31,90 @@ _FAMILIES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class MetricSpec:
     """One metric: what it tells, and what to do when it is not as it should be."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]
     labels: tuple[str, ...]
-    tells: str
+    meaning: str
     remedy: str
 
 
 METRICS: Final = {
-    told.name: told
-    for told in (
-        Told(
+    metric.name: metric
+    for metric in (
+        MetricSpec(
             "siyu_worker_events",
             "counter",
             ("source",),
             "events accepted",
             "if it stands still while the collector accepts: look at the lag",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_rejects",
             "counter",
             ("stage", "reason"),
             "items rejected",
             "`siyu rejected list` shows them by cause; mend, then `siyu rejected redrive`",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_reject_ratio",
             "gauge",
             ("account",),
             "rejected share of an account's latest items",
             "near 1 for one account: its producer; for all accounts: the plan",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_reject_alarm",
             "gauge",
             ("account",),
             "1: the share is over SIYU_REJECT_ALARM_RATIO",
             "page somebody: events are being diverted; `siyu rejected list`",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_batches",
             "counter",
             ("agent",),
             "batches processed",
             "few and large is well; one record each means the broker hands out singles",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_commit_seconds",
             "histogram",
             ("agent",),
             "from the start of a commit to its end, acks of touches included",
             "over 1 s: the broker is slow or far; look at its disks and at replication",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_lag_records",
             "gauge",
             ("agent", "partition"),
             "records behind the end of the topic; a few markers of transactions at rest",
             "if it grows: start another worker, up to one for each partition",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_pending_records",
             "gauge",
             ("agent", "partition"),
             "outputs in no transaction yet",
             "near SIYU_WORKER_PENDING_RECORDS: the broker holds the worker back",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_timers",
             "gauge",
             ("agent", "partition"),
             "timers that wait, those of a changed time included",
             "if it only grows: a rule waits for what never comes; `siyu rules lint`",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_rulebook_partitions",
             "gauge",
             ("version",),
             "partitions that run this version of the rulebook",
             "two versions for more than some seconds: `siyu rules status`",
         ),
-        Told(
+        MetricSpec(
             "siyu_worker_rulebook_refused",
             "gauge",
             ("version",),
@@ -154,8 +154,8 @@ class WorkerMetrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Return all metrics as they are now."""
         families = {
-            name: _FAMILIES[told.kind](name, told.tells, labels=told.labels)
-            for name, told in METRICS.items()
+            name: _FAMILIES[metric.kind](name, metric.meaning, labels=metric.labels)
+            for name, metric in METRICS.items()
         }
         self._collect_ingest(families)
         for agent, lanes in self._worker.lanes.items():

@@ -70,8 +70,12 @@ class StatusPage:
         return web.json_response({"ok": True})
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        lanes = [lane for one in self._worker.lanes.values() for lane in one.all_lanes()]
+        lanes = [
+            lane
+            for lanes_of_agent in self._worker.lanes.values()
+            for lane in lanes_of_agent.all_lanes()
+        ]
         opened = sum(lane.opened.is_set() for lane in lanes)
         ready = bool(lanes) and opened == len(lanes)
-        told = {"ok": ready, "lanes": len(lanes), "open": opened}
-        return web.json_response(told, status=200 if ready else 503)
+        body = {"ok": ready, "lanes": len(lanes), "open": opened}
+        return web.json_response(body, status=200 if ready else 503)

@@ -83,8 +83,8 @@ class Shard:
         if timer_ms is None:
             timer_ms = NO_TIMER
         else:
-            held = self._value(key)
-            if held is None or timer_of(held) != timer_ms:
+            value = self._value(key)
+            if value is None or timer_of(value) != timer_ms:
                 heapq.heappush(self._heap, (timer_ms, key))
         # As pack_value, without the call: each event comes through here.
         self._dirty[key] = _PACK(VERSION, offset, timer_ms) + packed
@@ -137,8 +137,8 @@ class Shard:
             key, value = record.key, record.value
             if value is not None:
                 self._check_version(value)
-                held = latest[key] if key in latest else self.store.get(key)
-                if held is not None and offset_of(held) > offset_of(value):
+                stored = latest[key] if key in latest else self.store.get(key)
+                if stored is not None and offset_of(stored) > offset_of(value):
                     continue
             latest[key] = value
         self.store.apply(latest, position)
@@ -170,7 +170,7 @@ class Shard:
             )
 
 
-async def restore(shard: Shard, consumer: AIOKafkaConsumer) -> None:
+async def restore_shard(shard: Shard, consumer: AIOKafkaConsumer) -> None:
     """Bring a shard to the end of what is committed in its topic; shows progress."""
     tp = TopicPartition(shard.name, shard.partition)
     consumer.assign([tp])
