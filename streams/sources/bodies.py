@@ -29,18 +29,18 @@ _decode_text = msgspec.json.Decoder(str).decode
 def inflate(body: bytes, *, cap_bytes: int) -> bytes | Reject:
     """Return what a gzip body holds; never holds more than ``cap_bytes`` and a chunk of it."""
     parts: list[bytes] = []
-    left = cap_bytes
+    room_bytes = cap_bytes
     while body:
         if len(parts) == _MAX_GZIP_MEMBERS:
             return Reject("collect", "bad_gzip", f"over {_MAX_GZIP_MEMBERS} gzip members")
         stream = zlib.decompressobj(31)
         try:
             # One byte over the cap tells a full body from a too large one.
-            part = stream.decompress(body, left + 1)
+            part = stream.decompress(body, room_bytes + 1)
         except zlib.error as broken:
             return Reject("collect", "bad_gzip", str(broken))
-        left -= len(part)
-        if left < 0:
+        room_bytes -= len(part)
+        if room_bytes < 0:
             return Reject("collect", "body_too_large", f"over {cap_bytes} bytes when inflated")
         if not stream.eof:
             return Reject("collect", "bad_gzip", "the gzip data end too early")
@@ -69,13 +69,13 @@ def cut_object(body: bytes) -> dict[str, bytes] | None:
         members = _cut_by_hand(body, b"{")
     if members is None:
         return None
-    found: dict[str, bytes] = {}
+    values: dict[str, bytes] = {}
     for member in members:
         name = _NAME.match(member)
         if name is None:
             return None
-        found[text(name[1]) or ""] = member[name.end() :].strip(_SPACE)
-    return found
+        values[text(name[1]) or ""] = member[name.end() :].strip(_SPACE)
+    return values
 
 
 def text(value: bytes | None) -> str | None:
@@ -108,16 +108,10 @@ def _cut_by_hand(body: bytes, opener: bytes) -> list[bytes] | None:
                 return None
             if not stack:
                 parts.append(body[start : token.start()].strip(_SPACE))
-                return _whole(parts) if token.end() == len(body) else None
+                return parts if token.end() == len(body) and all(parts) else None
         elif mark == ord(",") and len(stack) == 1:
             parts.append(body[start : token.start()].strip(_SPACE))
             start = token.end()
         elif mark == ord('"') and token.end() - token.start() == 1:
             return None  # a string that never ends
     return None
-
-
-def _whole(parts: list[bytes]) -> list[bytes] | None:
-    if parts == [b""]:
-        return []
-    return parts if all(parts) else None

@@ -57,6 +57,12 @@ def test_what_is_no_array_is_not_cut(broken: bytes) -> None:
     assert cut_array(broken) is None
 
 
+def test_over_a_mebibyte_a_poisoned_body_is_refused_and_a_healthy_one_is_cut() -> None:
+    fill, poison = b'"' + b"x" * (1024 * 1024) + b'"', b'"\\ud800"'
+    assert cut_array(b"[" + fill + b",1]") == [fill, b"1"]
+    assert cut_array(b"[" + fill + b"," + poison + b"]") is None
+
+
 def test_members_are_cut_beside_a_poisoned_one() -> None:
     body = b'{"writeKey":"k", "batch":[' + DEEP + b'], "a\\u0062" : "\\ud800"}'
     assert cut_object(body) == {

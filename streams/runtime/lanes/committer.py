@@ -92,7 +92,7 @@ class Committer:
         members: Group,
         turns: Turns,
         every_s: float,
-        told: Callable[[float], None],
+        on_commit: Callable[[float], None],
         on_failure: Callable[[BaseException], Awaitable[None]],
     ) -> None:
         # Never the id of an assignment before: to fence that one must not stop this one.
@@ -100,7 +100,7 @@ class Committer:
         self.partitions: dict[str, int] = {}
         self._settings, self._group, self._topics = settings, group, topics
         self._members, self._turns = members, turns
-        self._every_s, self._told = every_s, told
+        self._every_s, self._on_commit = every_s, on_commit
         self._on_failure = on_failure
         self._lanes: list[Committed] = []
         self._fences: dict[str, asyncio.Task[None]] = {}
@@ -238,60 +238,60 @@ class Committer:
 
     async def _pace(self) -> None:
         # Under load a key that changes again within the interval is written once for all.
-        left_s = self._began_s + self._every_s - time.monotonic()
-        if left_s > 0:
+        wait_s = self._began_s + self._every_s - time.monotonic()
+        if wait_s > 0:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), left_s)
+                await asyncio.wait_for(self._hurry.wait(), wait_s)
         self._hurry.clear()
         self._began_s = time.monotonic()
 
     async def _commit(self, lanes: Sequence[Committed]) -> None:
         began_s = time.perf_counter()
-        work = [(lane, lane.take_work()) for lane in lanes]
-        acks = [ack for _, one in work for ack in one.acks]
+        shares = [(lane, lane.take_work()) for lane in lanes]
+        acks = [ack for _, work in shares for ack in work.acks]
         for ack in acks:
             await ack
         if acks:
             crash_point("worker.touches_out")
         crash_point("worker.after_touches")
         if self._settings.kafka_transactions:
-            behind = await self._commit_transaction(work)
+            behind = await self._commit_transaction(shares)
         else:
-            behind = await self._commit_in_order(work)
+            behind = await self._commit_in_order(shares)
         crash_point("worker.after_commit")
-        for lane, _ in work:
+        for lane, _ in shares:
             lane.work_committed(behind[lane.partition])
-        self._told(time.perf_counter() - began_s)
+        self._on_commit(time.perf_counter() - began_s)
 
-    async def _commit_transaction(self, work: list[tuple[Committed, Work]]) -> dict[int, int]:
+    async def _commit_transaction(self, shares: list[tuple[Committed, Work]]) -> dict[int, int]:
         """Return, for each partition, the offset behind its state."""
         await self._producer.begin_transaction()
         # At once, since none counts before the transaction does: each wait for the broker
         # that is saved is saved for every event. Not the offsets: while the coordinator
         # adds them, the broker refuses outputs that it must verify there.
-        _, behind = await asyncio.gather(self._send_outputs(work), self._send_states(work))
+        _, behind = await asyncio.gather(self._send_outputs(shares), self._send_states(shares))
         offsets = {
-            TopicPartition(lane.topic, lane.partition): OffsetAndMetadata(one.offset, self.id)
-            for lane, one in work
-            if one.offset is not None
+            TopicPartition(lane.topic, lane.partition): OffsetAndMetadata(work.offset, self.id)
+            for lane, work in shares
+            if work.offset is not None
         }
         if offsets:
             await self._producer.send_offsets_to_transaction(offsets, self._group)
         await self._producer.commit_transaction()
         return behind
 
-    async def _commit_in_order(self, work: list[tuple[Committed, Work]]) -> dict[int, int]:
-        await self._send_outputs(work)
-        behind = await self._send_states(work)
-        for lane, one in work:
-            if one.offset is not None:
-                await self._members.commit(TopicPartition(lane.topic, lane.partition), one.offset)
+    async def _commit_in_order(self, shares: list[tuple[Committed, Work]]) -> dict[int, int]:
+        await self._send_outputs(shares)
+        behind = await self._send_states(shares)
+        for lane, work in shares:
+            if work.offset is not None:
+                await self._members.commit(TopicPartition(lane.topic, lane.partition), work.offset)
         return behind
 
-    async def _send_outputs(self, work: list[tuple[Committed, Work]]) -> None:
+    async def _send_outputs(self, shares: list[tuple[Committed, Work]]) -> None:
         gathered: dict[tuple[str, int], list[Unaddressed]] = {}
-        for _, one in work:
-            for to, records in one.outputs.items():
+        for _, work in shares:
+            for to, records in work.outputs.items():
                 gathered.setdefault(to, []).extend(records)
         await asyncio.gather(
             *(
@@ -301,10 +301,10 @@ class Committer:
         )
         crash_point("worker.after_outputs")
 
-    async def _send_states(self, work: list[tuple[Committed, Work]]) -> dict[int, int]:
-        behind = await asyncio.gather(*(self._send_state(lane, one) for lane, one in work))
+    async def _send_states(self, shares: list[tuple[Committed, Work]]) -> dict[int, int]:
+        behind = await asyncio.gather(*(self._send_state(lane, work) for lane, work in shares))
         crash_point("worker.after_state")
-        return {lane.partition: offset for (lane, _), offset in zip(work, behind, strict=True)}
+        return {lane.partition: offset for (lane, _), offset in zip(shares, behind, strict=True)}
 
     async def _send_state(self, lane: Committed, work: Work) -> int:
         changelog = ((key, value, NO_HEADERS) for key, value in work.state.items())

@@ -7,10 +7,10 @@ A second process that opens the same lane fences whoever committed it before.
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
 
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
 
 from schemas.crash import crash_point
@@ -18,11 +18,13 @@ from schemas.errors import BrokerUnavailable, SiyuError
 from schemas.settings import Settings
 from streams.agents.ports import Batch, Record
 from streams.kafka_client.producing import partition_of
-from streams.runtime.lanes.committer import Committer, Work
-from streams.runtime.lanes.producers import NO_HEADERS, Unaddressed, send_all
+from streams.runtime.lanes.committer import Committed, Work
+from streams.runtime.lanes.producers import NO_HEADERS, Unaddressed
 from streams.runtime.state.shard import Shard, restore_shard
 
 _CLOSE_TIMEOUT_S: Final = 15.0
+# Sends records to a topic's partition ahead of the transaction; returns once they are acked.
+Send = Callable[[str, int, list[Unaddressed]], Awaitable[int]]
 # Longer between two looks at a lane, and the process was stopped: what came meanwhile is unread.
 _BLIND_S: Final = 1.0
 
@@ -32,6 +34,29 @@ class LostBatch(SiyuError):
 
     def __init__(self, topic: str, partition: int, expected: int, got: int) -> None:
         super().__init__(f"{topic}-{partition}: a batch between {expected} and {got} was lost")
+
+
+class Commits(Protocol):
+    """The committer as one of its lanes sees it."""
+
+    @property
+    def partitions(self) -> Mapping[str, int]:
+        """How many partitions each output topic has; filled when the committer has opened."""
+
+    async def take_over(self, at: TopicPartition, reader: AIOKafkaConsumer) -> int:
+        """Fence the owner of a partition and become it; return the offset to go on from."""
+
+    def add(self, lane: Committed) -> None:
+        """Commit what this lane does, too."""
+
+    def discard(self, lane: Committed) -> None:
+        """Commit nothing of this lane any more."""
+
+    def wake(self, *, hurry: bool = False) -> None:
+        """Commit when the interval since the last transaction is over, or at once."""
+
+    async def fail(self, failure: BaseException) -> None:
+        """Commit nothing more, of no lane."""
 
 
 class PartitionLane:
@@ -45,8 +70,8 @@ class PartitionLane:
         topic: str,
         partition: int,
         shard: Shard,
-        committer: Committer,
-        touches: AIOKafkaProducer,
+        committer: Commits,
+        send: Send,
         hears: Callable[[int], bool],
     ) -> None:
         self.topic, self.partition = topic, partition
@@ -55,7 +80,7 @@ class PartitionLane:
         self.opened = asyncio.Event()
         self.closing = False
         self._settings, self._group = settings, group
-        self._committer, self._touches, self._hears = committer, touches, hears
+        self._committer, self._send, self._hears = committer, send, hears
         self._name = f"{group}-{topic}-{partition}"
         # The shard's own methods: a hop for each event would cost more than they do.
         self.get, self.offset, self.applied = shard.get, shard.offset, shard.applied
@@ -106,8 +131,8 @@ class PartitionLane:
 
     # -- what the runtime calls ---------------------------------------------------
 
-    def time_ms(self, wall_ms: int) -> int:
-        """Return the lane's time: timers up to it may fire.
+    def advance_clock(self, wall_ms: int) -> int:
+        """Look at the lane, and return its time: timers up to it may fire.
 
         While input flows this is the newest arrival that was processed, so that after
         an outage a timer waits for the events that would have cancelled it. On a lane
@@ -149,14 +174,13 @@ class PartitionLane:
         """Send what was emitted at once; what comes until it is acked goes together, after it."""
         if self._touched:
             # The ack is on the list before the committer can run again: no await here.
-            self._sending = asyncio.create_task(self._send(self._touched))
+            self._sending = asyncio.create_task(self._send_each(self._touched))
             self._sending.add_done_callback(self._sent)
             self._acks.append(self._sending)
             self._touched = {}
 
-    async def _send(self, touched: dict[tuple[str, int], list[Unaddressed]]) -> None:
-        sends = (send_all(self._touches, *to, records) for to, records in touched.items())
-        await asyncio.gather(*sends)
+    async def _send_each(self, touched: dict[tuple[str, int], list[Unaddressed]]) -> None:
+        await asyncio.gather(*(self._send(*to, records) for to, records in touched.items()))
 
     def _sent(self, sending: asyncio.Task[None]) -> None:
         if self._sending is sending:
@@ -167,7 +191,7 @@ class PartitionLane:
     async def all_committed(self) -> bool:
         """Return once all that was processed and emitted is committed; false if the lane closes."""
         while not self.closing and self._uncommitted():
-            await self._one_commit()
+            await self._next_commit()
         self._raise_failure()
         return not self.closing
 
@@ -245,14 +269,14 @@ class PartitionLane:
     def _uncommitted(self) -> bool:
         return self._failure is None and (self._committing or self.has_work())
 
-    async def _one_commit(self) -> None:
+    async def _next_commit(self) -> None:
         self._drained.clear()
         self._committer.wake(hurry=True)
         await self._drained.wait()
 
     async def _committed_or_failed(self) -> None:
         while self._uncommitted():
-            await self._one_commit()
+            await self._next_commit()
 
     def _raise_failure(self) -> None:
         if self._failure is not None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final, Protocol, cast
 
 import faust
@@ -19,6 +20,7 @@ from streams.runtime.faust_adapter.transport import MicroBatchConsumer, WorkerMe
 from streams.runtime.lanes.committer import Committer
 from streams.runtime.lanes.fair_queue import Turns
 from streams.runtime.lanes.lane import PartitionLane
+from streams.runtime.lanes.producers import send_all
 from streams.runtime.serving.metrics import Meter
 from streams.runtime.state.shard import Shard
 from streams.runtime.state.standby import Shelf
@@ -61,7 +63,8 @@ class Lanes:
         gate: Gate | None = None,
     ) -> None:
         self._gate, self._turns = gate, turns
-        self._app, self._settings, self._touches = app, settings, touches
+        self._app, self._settings = app, settings
+        self._send = partial(send_all, touches)
         self._source, self._outputs = source, outputs
         self._commit_every_s = commit_every_s
         self._on_failure = on_failure
@@ -199,20 +202,20 @@ class Lanes:
 
     async def _tick(self, lane: PartitionLane, wake: Wake) -> bool:
         """Wake due keys for a slice of time; say whether some may be left."""
-        now_ms = lane.time_ms(clock.now_ms())
-        until_s, woken, left = time.perf_counter() + SLICE_S, 0, False
+        now_ms = lane.advance_clock(clock.now_ms())
+        until_s, woken, out_of_time = time.perf_counter() + SLICE_S, 0, False
         try:
             for key in lane.shard.due(now_ms, WAKES_PER_TICK):
                 wake(lane, key, now_ms)
                 woken += 1
-                left = time.perf_counter() > until_s
-                if left:
+                out_of_time = time.perf_counter() > until_s
+                if out_of_time:
                     break
             if woken:
                 await lane.processed()
         except Exception as failure:  # noqa: BLE001 - a timer's fault must end the worker, not the ticker
             await lane.fail(failure)
-        return left
+        return out_of_time
 
     async def _open(self, lane: PartitionLane) -> None:
         try:
@@ -230,7 +233,7 @@ class Lanes:
             members=WorkerMembership(consumer, generation),
             turns=self._turns,
             every_s=self._commit_every_s,
-            told=self.meter.committed,
+            on_commit=self.meter.committed,
             on_failure=self._on_failure,
         )
 
@@ -245,6 +248,6 @@ class Lanes:
             partition=tp.partition,
             shard=shard,
             committer=committer,
-            touches=self._touches,
+            send=self._send,
             hears=hears,
         )

@@ -150,7 +150,7 @@ class Keeper:
         due_ms = lane.shard.next_due_ms()
         book.repeated = (
             lane.position >= offset
-            and lane.time_ms(wall_ms) >= until_ms
+            and lane.advance_clock(wall_ms) >= until_ms
             and (due_ms is None or due_ms > until_ms)
         )
         return book.repeated
