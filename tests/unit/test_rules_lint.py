@@ -11,6 +11,8 @@ tags:
 - {id: tier, kind: expr, cases: [{high: {tag.orders: {gte: 9}}}], else: low}
 - {id: likes, kind: topk, event: product_viewed, value: properties.category}
 - {id: rfm, kind: rfm, event: order_paid, value: properties.amount}
+- {id: worth, kind: value_tier, of: tag.orders, quantiles: {}}
+- {id: views, kind: per_key, event: product_viewed, value: properties.category}
 policies:
   caps: {marketing: [{max: 1, per: local_day}]}
   quiet: {night: {from: "22:00", to: "08:00"}}
@@ -102,6 +104,7 @@ HOLD = "  guard: {quiet: {use: night}}\n"
         (TEXT.replace('to: "08:00"', 'to: "08:00", tz: Asia/Shangai'), "unknown time zone", ""),
         (TEXT + "  guard: {quiet: {use: night, hit: drop, max_hold: 1h}}\n", "is for hold", ""),
         (TEXT + "  exit: [{event: order_paid}]\n", "nothing waits", "a wait step"),
+        (audience("{tag.worth: hihg}"), "tag.worth is never hihg", "high"),
         # Steps.
         (TEXT.replace("[{send", "[{wait: {}}, {send"), "wants for, until", ""),
         (TEXT.replace("[{send", "[{branch: {if: {tag.fan: true}}}, {send"), "neither then", ""),
@@ -145,6 +148,8 @@ def test_lint_says_what_is_wrong_where_and_what_to_do(text: str, problem: str, h
         audience("{all: [{tag.likes: {has: home}}, {tag.rfm.segment: important_value}]}"),
         audience("{properties.amount: {gt: $tag.orders}}"),
         audience("{not: {tag.orders: {exists: true}}}"),
+        # Bounds come later, by `siyu tags bounds`; a key may be called as another tag's part.
+        audience("{tag.worth: high, tag.views.segment: {gte: 2}}"),
     ],
 )  # fmt: skip
 def test_what_is_right_passes(text: str) -> None:

@@ -26,8 +26,7 @@ def _names(tag: MadeTag) -> list[str]:
     return [name for case in tag.cases for name in case]
 
 
-def holds_of(tag: MadeTag) -> Holds:
-    """Return what cases name, or a number."""
+def _holds(tag: MadeTag) -> Holds:
     if isinstance(tag, SegmentTag):
         return TRUE_OR_FALSE
     names = (*_names(tag), *filter(None, [tag.otherwise]))
@@ -43,7 +42,7 @@ def _means(tag: MadeTag) -> str:
 SPEC: Final[MadeSpec[ExprTag]] = MadeSpec(
     model=ExprTag,
     layer="business",
-    holds=holds_of,
+    holds=_holds,
     means=_means,
     error=lambda _tag: "as the tags it reads",
     state_bytes=(4, 70),

@@ -8,8 +8,7 @@ from pydantic_core import PydanticCustomError
 from schemas.authoring import Authored
 from schemas.conditions import Condition, leaves
 from schemas.tags import MadeTag
-from streams.core.tags.kind_spec import MadeSpec
-from streams.core.tags.kinds.expr_spec import holds_of
+from streams.core.tags.kind_spec import Holds, MadeSpec, always
 
 
 class Bounds(Authored):
@@ -86,7 +85,7 @@ def _means(tag: ValueTierTag) -> str:
 SPEC: Final[MadeSpec[ValueTierTag]] = MadeSpec(
     model=ValueTierTag,
     layer="business",
-    holds=holds_of,
+    holds=always(Holds("text", ("high", "middle", "low"))),
     means=_means,
     error=lambda _tag: "as the tag it reads; by quantiles: as of the last `siyu tags bounds`",
     state_bytes=(8, 10),
