@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.padding import Padding
+from rich.text import Text
 
 from deploy.demo.check import Counts
 from deploy.demo.senders import Tally
@@ -15,6 +16,7 @@ from schemas.settings import Settings
 from schemas.sources import Sources
 from sinks.clickhouse.client import connect
 from sinks.clickhouse.query import run_query
+from streams.terminal import print_rows
 
 # What the report calls an answer, and the query under sinks/clickhouse/bi that gives it.
 BI: Final = {
@@ -145,7 +147,7 @@ def show(outcome: dict[str, Any]) -> None:
     console.print("\n[bold]three users with their tags[/]")
     for user in outcome["users"]:
         tags = ", ".join(f"{tag}={value}" for tag, value in user["tags"].items())
-        console.print(f"  {user['user']}  {tags}", markup=False)
+        _print_under(console, f"{user['user']}  {tags}", 2)
     _show_touches(console, outcome["touches"])
     for answer, result in outcome["bi"].items():
         _table(console, answer.replace("_", " "), result["columns"], result["rows"])
@@ -168,22 +170,23 @@ def _show_touches(console: Console, touches: dict[str, Any]) -> None:
                 f"{step.get('if')}: {step.get('value')} {'yes' if step.get('ok') else 'no'}"
                 for step in sample["trace"]
             )
-            console.print(f"    {number:>4} {sample['outcome']:<10} {sample['user']}", markup=False)
+            _print_under(console, f"{number:>4} {sample['outcome']:<10} {sample['user']}", 4)
             why = f"{sample['why']}{sent}, after {sample['trigger_kind']} of {sample['trigger']}"
-            console.print(f"         {why}{f' [{looked}]' if looked else ''}", markup=False)
+            _print_under(console, f"{why}{f' [{looked}]' if looked else ''}", 9)
+
+
+def _print_under(console: Console, text: str, indent: int) -> None:
+    """Print text whose wrapped lines are indented like its first."""
+    console.print(Padding(Text(text), (0, 0, 0, indent), expand=False))
 
 
 def _table(console: Console, title: str, columns: list[str], rows: list[list[Any]]) -> None:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for column in columns:
-        table.add_column(str(column))
-    for row in rows:
-        table.add_row(*(escape(_text(value)) for value in row))
-    console.print(table)
+    rounded = [[_rounded(value) for value in row] for row in rows]
+    print_rows(console, columns, rounded, title=title)
 
 
-def _text(value: Any) -> str:  # noqa: ANN401 - a cell of any query
-    return f"{value:,.2f}" if isinstance(value, float) else str(value)
+def _rounded(value: Any) -> Any:  # noqa: ANN401 - a cell of any query
+    return f"{value:,.2f}" if isinstance(value, float) else value
 
 
 def show_hints(console: Console, folder: Path, url: str, sources: Sources) -> None:

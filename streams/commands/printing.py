@@ -6,7 +6,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
-from rich.table import Table
+
+from streams.terminal import print_rows
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 
@@ -29,9 +30,6 @@ def end_tests(failures: Sequence[object], *, as_json: bool, **counts: int) -> No
     raise typer.Exit(1 if failures else 0)
 
 
-def print_table(columns: list[str], rows: list[list[Any]]) -> None:
-    """Print a table for people."""
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(str(cell) for cell in row))
-    Console().print(table)
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Print a table for people; nothing is cut, however narrow the terminal is."""
+    print_rows(Console(), columns, rows)

@@ -7,11 +7,9 @@ from typing import Annotated, Any
 
 import msgspec
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from schemas.settings import Settings
-from streams.commands.printing import Json, print_json
+from streams.commands.printing import Json, print_json, print_table
 
 app = typer.Typer(help="Rejects: list them by cause, look, send again.", no_args_is_help=True)
 Fingerprint = Annotated[str, typer.Argument(help="As `siyu rejected list` shows it.")]
@@ -44,21 +42,21 @@ def list_rejects(*, as_json: Json = False) -> None:
         ]
         print_json({"groups": told, "total": sum(group.count for group in groups)})
         return
-    table = Table(
-        "fingerprint", "count", "redriven", "stage", "reason", "detail", "last seen", "remedy"
-    )
-    for group in groups:
-        table.add_row(
+    columns = "fingerprint", "count", "redriven", "stage", "reason", "last seen", "detail", "remedy"
+    rows = [
+        [
             group.fingerprint,
-            str(group.count),
-            str(group.redriven),
+            group.count,
+            group.redriven,
             group.stage,
             group.reason,
-            group.detail[:60],
             _time(group.last_ms),
+            group.detail,
             REASONS.get(group.reason, ""),
-        )
-    Console().print(table if groups else "nothing was rejected")
+        ]
+        for group in groups
+    ]
+    print_table(columns, rows) if rows else print("nothing was rejected")
 
 
 @app.command()

@@ -6,7 +6,8 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
+
+from streams.terminal import print_rows
 
 _COLOURS = {
     "sent": "green",
@@ -26,20 +27,23 @@ def show_backtest(report: Mapping[str, Any], console: Console) -> None:
         f"users, decisions from {moment(asked['from_ms'])} to {moment(asked['to_ms'])}: "
         f"{report['seconds']:g} s, {report['events_per_s']:,} events/s"
     )
-    table = Table("rule", "status", "would fire", "reach", "holdout", "suppressed by", "converted")
+    columns = ["rule", "status", "would fire", "reach", "holdout", "suppressed by", "converted"]
+    rows = []
     for rule, told in report["rules"].items():
         by = ", ".join(f"{reason} {n:,}" for reason, n in told["suppressed_by"].items())
         won = told["conversions"]
-        table.add_row(
-            rule,
-            told["status"],
-            f"{told['would_fire']:,}",
-            f"{told['reach']:,}",
-            f"{told['holdout']:,}",
-            by,
-            f"{won['reached']:,} (holdout {won['holdout']:,})",
+        rows.append(
+            [
+                rule,
+                told["status"],
+                f"{told['would_fire']:,}",
+                f"{told['reach']:,}",
+                f"{told['holdout']:,}",
+                by,
+                f"{won['reached']:,} (holdout {won['holdout']:,})",
+            ]
         )
-    console.print(table)
+    print_rows(console, columns, rows)
     for told in report["rules"].values():
         for sample in told["samples"]:
             show_decision(sample, console)
@@ -64,13 +68,13 @@ def show_diff(report: Mapping[str, Any], console: Console) -> None:
         f"{old['name']} ({old['rulebook']}) against {new['name']} ({new['rulebook']}) "
         f"over {report['events']:,} events of {report['users']:,} users"
     )
-    table = Table("rule", "", "fires old", "fires new", "reach old", "reach new", "gain", "lose")
+    columns = ["rule", "", "fires old", "fires new", "reach old", "reach new", "gain", "lose"]
+    rows = []
     for rule, told in report["rules"].items():
         cells = [told[k] for k in ("fires_old", "fires_new", "reach_old", "reach_new")]
-        table.add_row(
-            rule, told["change"], *(f"{n:,}" for n in (*cells, told["gain"], told["lose"]))
-        )
-    console.print(table)
+        counts = [f"{count:,}" for count in (*cells, told["gain"], told["lose"])]
+        rows.append([rule, told["change"], *counts])
+    print_rows(console, columns, rows)
     for rule, told in report["rules"].items():
         for kind in ("gains", "loses"):
             for sample in told[kind]:
@@ -125,13 +129,13 @@ def show_status(report: Mapping[str, Any], console: Console) -> None:
             f"[red]refused[/] by {one['worker']}: {one['version']}: {escape(one['problem'])}"
         )
     outcomes = ("sent", "held", "suppressed", "exited", "holdout", "converted")
-    heads = [Column(name, no_wrap=True) for name in ("rule", "status", "version", *outcomes)]
-    table = Table(*heads, title="decisions of the last day")
+    rows = []
     for rule, told in report["rules"].items():
         counts = told["last_day"]
         cells = [str(counts.get(name, 0)) if counts is not None else "?" for name in outcomes]
-        table.add_row(rule, told["status"], told["version"], *cells)
-    console.print(table)
+        rows.append([rule, told["status"], told["version"], *cells])
+    columns = ["rule", "status", "version", *outcomes]
+    print_rows(console, columns, rows, title="decisions of the last day")
 
 
 def show_decision(decision: Mapping[str, Any], console: Console) -> None:

@@ -8,11 +8,11 @@ from typing import Annotated, Final
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from schemas.profiles import Found, encode
 from schemas.settings import Settings
 from streams.commands.printing import Json
+from streams.terminal import print_rows
 
 # What a tag shows that has never moved: not worth a line.
 _NOTHING: Final = (0, False, None)
@@ -56,15 +56,13 @@ def _print(found: Found) -> None:
     console = Console()
     by = "" if found.matched == found.user else f", found by {found.matched}"
     console.print(f"[bold]{escape(found.user)}[/]{escape(by)}", highlight=False)
-    table = Table("layer")
-    for name in ("tag", "value", "since", "by event"):
-        table.add_column(name, no_wrap=name in ("tag", "since"), overflow="fold")
+    rows = []
     for name, tag in sorted(found.tags.items(), key=lambda item: (item[1].layer, item[0])):
         if tag.since_ms is not None or tag.value not in _NOTHING:
             value = json.dumps(tag.value, ensure_ascii=False)
             cause = "time" if tag.message_id == "" else tag.message_id or ""
-            table.add_row(tag.layer, name, escape(value), _time(tag.since_ms), escape(cause))
-    console.print(table)
+            rows.append([tag.layer, name, value, _time(tag.since_ms), cause])
+    print_rows(console, ["layer", "tag", "value", "since", "by event"], rows)
     known = ", ".join(f"{kind}:{value}" for kind, value in found.identities.items())
     console.print(f"identities: {escape(known) or 'none'}", highlight=False)
     for timer in found.timers:
