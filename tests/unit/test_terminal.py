@@ -40,7 +40,7 @@ TABLES: Mapping[str, tuple[list[str], list[list[Any]]]] = {
     "several lines in a cell": (["id", "body", "n"], [["1", "a\nb" + "c" * 70, 3], ["2", "", 4]]),
     "what looks like markup": (["value", "[b]"], [['["a", "b"]', "[red]"], ["[/]", OPENID * 2]]),
     "reasons": (["rule", "by"], [["cart_30m", {"cap:daily": 12, "quiet:夜间": 3}]]),
-}  # fmt: skip
+}
 
 
 def printed(call: Callable[[Console], object], width: int = WIDTH) -> str:
@@ -86,8 +86,12 @@ def test_no_cell_is_cut_at_any_width(name: str, width: int) -> None:
     text = printed(lambda console: print_rows(console, columns, rows), width)
     assert all(cell_len(line) <= width for line in text.splitlines())
     if not text.startswith("┏"):
-        assert all(squeezed(str(cell)) in squeezed(text) for row in rows for cell in row
-                   if not isinstance(cell, dict))  # fmt: skip
+        assert all(
+            squeezed(str(cell)) in squeezed(text)
+            for row in rows
+            for cell in row
+            if not isinstance(cell, dict)
+        )
 
 
 def test_an_id_stays_whole_where_a_column_could_hold_it() -> None:
@@ -143,31 +147,59 @@ def test_rules_can_be_read() -> None:
     outcomes = {"sent": 1_234_567, "held": 1, "suppressed": 22_222, "converted": 7}
     rules = ["thanks_first_order_of_members", "加购未支付提醒"]
     status = {
-        "in_force": "a" * 16, "from": "pushed", "versions": [], "partitions": [], "refused": [],
+        "in_force": "a" * 16,
+        "from": "pushed",
+        "versions": [],
+        "partitions": [],
+        "refused": [],
         "rules": {
             rule: {"status": "shadow", "version": "b" * 12, "last_day": outcomes} for rule in rules
         },
-    }  # fmt: skip
+    }
     text = squeezed(printed(lambda console: show.show_status(status, console)))
     assert all(rule in text for rule in (*rules, "1234567", "22222", "b" * 12, "suppressed"))
 
     suppressed = {"cap:marketing_daily": 123, "quiet:night": 4, "audience": 56_789, "免打扰": 1}
-    told = {"status": "live", "would_fire": 1_000_000, "reach": 900_000, "holdout": 100_000,
-            "suppressed_by": suppressed, "conversions": {"reached": 12, "holdout": 3},
-            "samples": []}  # fmt: skip
-    backtest = {"backtest": {"rulebook": "v", "from_ms": 0, "to_ms": 1}, "events": 1, "users": 1,
-                "seconds": 1, "events_per_s": 1, "unfoldable": 0,
-                "rules": dict.fromkeys(rules, told)}  # fmt: skip
+    told = {
+        "status": "live",
+        "would_fire": 1_000_000,
+        "reach": 900_000,
+        "holdout": 100_000,
+        "suppressed_by": suppressed,
+        "conversions": {"reached": 12, "holdout": 3},
+        "samples": [],
+    }
+    backtest = {
+        "backtest": {"rulebook": "v", "from_ms": 0, "to_ms": 1},
+        "events": 1,
+        "users": 1,
+        "seconds": 1,
+        "events_per_s": 1,
+        "unfoldable": 0,
+        "rules": dict.fromkeys(rules, told),
+    }
     text = squeezed(printed(lambda console: show.show_backtest(backtest, console)))
     by = "cap:marketing_daily 123, quiet:night 4, audience 56,789, 免打扰 1"
     assert all(squeezed(part) in text for part in (*rules, by, "1,000,000", "12 (holdout 3)"))
 
-    change = {"change": "changed", "fires_old": 10**6, "fires_new": 10**6, "reach_old": 10**6,
-              "reach_new": 10**6, "gain": 123_456, "lose": 654_321,
-              "gains": [], "loses": []}  # fmt: skip
+    change = {
+        "change": "changed",
+        "fires_old": 10**6,
+        "fires_new": 10**6,
+        "reach_old": 10**6,
+        "reach_new": 10**6,
+        "gain": 123_456,
+        "lose": 654_321,
+        "gains": [],
+        "loses": [],
+    }
     book = {"name": "deploy/rulebook", "rulebook": "v"}
-    diff = {"diff": {"old": book, "new": book}, "events": 1, "users": 1,
-            "rules": dict.fromkeys(rules, change)}  # fmt: skip
+    diff = {
+        "diff": {"old": book, "new": book},
+        "events": 1,
+        "users": 1,
+        "rules": dict.fromkeys(rules, change),
+    }
     text = squeezed(printed(lambda console: show.show_diff(diff, console)))
     assert all(part in text for part in (*rules, "123,456", "654,321", "changed"))
 
@@ -184,9 +216,15 @@ def test_a_user_can_be_read(
         "首触渠道": TagNow(layer="channel", value=OPENID, since_ms=NOON_MS, message_id=""),
     }
     found = Found(
-        user=OPENID, matched="phone:138", partition=0, offset=0, at_ms=NOON_MS, tags=tags,
-        identities={"openid": OPENID}, timers=[],
-    )  # fmt: skip
+        user=OPENID,
+        matched="phone:138",
+        partition=0,
+        offset=0,
+        at_ms=NOON_MS,
+        tags=tags,
+        identities={"openid": OPENID},
+        timers=[],
+    )
     user_cli._print(found)  # noqa: SLF001 - what `siyu user show` prints of an answer
     text = squeezed(capsys.readouterr().out)
     shown = (*tags, UUID, OPENID, json.dumps(value, ensure_ascii=False))
@@ -194,8 +232,19 @@ def test_a_user_can_be_read(
 
 
 def test_the_demo_can_be_read() -> None:
-    columns = ["rule", "decided_sent", "suppressed", "held", "holdout", "exited", "converted",
-               "delivered", "failed", "unknown", "not_sent_by_reason"]  # fmt: skip
+    columns = [
+        "rule",
+        "decided_sent",
+        "suppressed",
+        "held",
+        "holdout",
+        "exited",
+        "converted",
+        "delivered",
+        "failed",
+        "unknown",
+        "not_sent_by_reason",
+    ]
     reasons = {"cap:marketing_daily": 12, "quiet:night": 3, "channel:closed": 44, "免打扰": 1}
     rows = [["thanks_first_order", *[1234] * 9, reasons], ["生日祝福", *[0] * 9, {}]]
     text = printed(lambda console: report._table(console, "touches by rule", columns, rows))  # noqa: SLF001 - the report's tables
