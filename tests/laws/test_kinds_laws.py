@@ -1,23 +1,14 @@
-from copy import deepcopy
-from functools import reduce
 from typing import Any
 
-import msgspec
-import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Event
 from schemas.tags import MadeTag
-from streams.core.event_time import event_time_ms
-from streams.core.state.cells import Cell
-from streams.core.tags.catalogue import make_kind, make_value
-from streams.core.tags.kind import Kind
 from streams.core.tags.periods import KEEP
 from tests.engine_story import (
     DAY_MS,
     HOUR_MS,
-    MINUTE_MS,
     USER,
     add,
     book,
@@ -144,42 +135,6 @@ def test_steps_of_time_are_the_same_however_often_timers_run(
         ]
 
     assert steps([*(at(500 + run) for run in runs), LATER_MS]) == steps([LATER_MS])
-
-
-def folded(kind: Kind, tag_id: str, story: list[Event], clock_ms: int) -> Cell:
-    tag = TAGS[tag_id]
-    value, cell = make_value(tag), kind.new()
-    for one in story:
-        taken = kind.accept(value(one))
-        if taken is not None and ("*" in tag.event or one.event in tag.event):
-            kind.fold(cell, event_time_ms(one), clock_ms, taken)
-    return cell
-
-
-@pytest.mark.parametrize("tag_id", TAGS)
-@settings(max_examples=40)
-@given(st.lists(stories, min_size=3, max_size=3), st.integers(0, 300))
-def test_a_merge_is_what_one_user_with_all_events_would_hold(
-    tag_id: str, parts: list[list[Event]], later_min: int
-) -> None:
-    kind, clock_ms = make_kind(TAGS[tag_id]), at(400)
-    one, two, three = (folded(kind, tag_id, part, clock_ms) for part in parts)
-    whole = folded(kind, tag_id, [one for part in parts for one in part], clock_ms)
-
-    def joined(*cells: Cell) -> Cell:
-        return reduce(lambda a, b: kind.merge(a, b, clock_ms), deepcopy(list(cells)))
-
-    ways = [
-        joined(one, two, three),
-        joined(one, joined(two, three)),
-        joined(three, two, one),
-        joined(kind.new(), one, two, three, kind.new()),
-    ]
-    for cell in ways:
-        for at_ms in (clock_ms, clock_ms + later_min * MINUTE_MS):
-            assert kind.read(cell, at_ms) == kind.read(whole, at_ms)
-            assert kind.expiry_ms(cell) == kind.expiry_ms(whole)
-        assert msgspec.msgpack.decode(msgspec.msgpack.encode(cell), strict=False) == cell
 
 
 @given(st.lists(st.tuples(st.integers(0, 400), st.integers(-500, 500)), max_size=20))

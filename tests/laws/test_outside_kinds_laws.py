@@ -1,7 +1,5 @@
-"""Laws of what comes from outside and of rhythm: order, repeats, merges, and time alone."""
+"""Laws of what comes from outside and of rhythm: order, repeats, and time alone."""
 
-from copy import deepcopy
-from functools import reduce
 from math import exp
 
 from hypothesis import given
@@ -47,18 +45,6 @@ def test_an_import_is_the_latest_by_its_time_in_whatever_order_and_however_often
         assert any(
             KIND.read(folded(story), 0) is one or KIND.read(folded(story), 0) == one for one in last
         )
-
-
-@given(st.lists(imports, min_size=3, max_size=3))
-def test_imports_merge_to_what_one_user_would_hold(parts: list[list[Event]]) -> None:
-    one, two, three = (folded(part) for part in parts)
-    whole = folded([each for part in parts for each in part])
-
-    def joined(*cells: Cell) -> Cell:
-        return reduce(lambda a, b: KIND.merge(a, b, T0_MS), deepcopy(list(cells)))
-
-    assert joined(one, two, three) == joined(one, joined(two, three)) == whole
-    assert joined(three, KIND.new(), two, one) == whole
 
 
 def test_only_a_server_imports_and_an_import_is_no_behaviour() -> None:

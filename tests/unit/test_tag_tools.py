@@ -8,9 +8,8 @@ from streams.authoring.load import load_rulebook
 from streams.commands.tags.explain import canonical
 from streams.commands.tags.lint import lint
 from streams.commands.tags.words import describe
-from streams.core.tags.catalogue import KINDS, layer_of
+from streams.core.tags.catalogue import layer_of
 from tests.engine_story import book
-from tests.laws.test_kinds_laws import RULEBOOK
 
 CLEAN = """
 tags:
@@ -60,18 +59,6 @@ def test_lint_finds_nothing_in_what_is_clean_and_tells_of_broken_tests(tmp_path:
     bounded = CLEAN + "- {id: t, kind: value_tier, layer: business, of: tag.n, quantiles: {}}\n"
     (tmp_path / "bounds.yaml").write_text("bounds: {t: {high: 3, middle: 2}}")
     assert [one[2] for one in found(tmp_path, bounded)] == ["has no test"]
-
-
-def test_every_kind_is_told_in_words_with_its_cost_and_its_error() -> None:
-    told = [describe(tag, RULEBOOK) for tag in RULEBOOK.tags]
-    told += [describe(tag, book("tags: [{id: vip, kind: import}]")) for tag in
-             book("tags: [{id: vip, kind: import}]").tags]  # fmt: skip
-    assert {one["kind"] for one in told} == set(KINDS)
-    for one in told:
-        assert one["means"]
-        assert "None" not in one["means"].replace("else None", "")
-        assert 0 < one["state_bytes"]["one_event"] <= one["state_bytes"]["at_most"]
-        assert one["error"]
 
 
 def test_a_tag_knows_who_reads_it_and_its_layer() -> None:

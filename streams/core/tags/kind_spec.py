@@ -42,8 +42,9 @@ class Spec(Generic[T]):
     ``holds`` is what the whole value is, ``None`` if anything may be there; ``parts`` the same
     of each named part, ``each_part`` of each key where any may stand. ``means`` completes
     "the tag is ..."; ``error`` says how exact it is. ``state_bytes`` is what a packed cell
-    takes of a tag without a window: one event, and the most. ``examples`` are YAML lists of
-    tags of which the last is of this kind: the laws of kinds are tested on them.
+    takes of a tag without a window: one event, and the most, for texts in ASCII and what the
+    model has by default. ``examples`` are YAML lists of tags of which the last is of this
+    kind: the laws of kinds are tested on them, over four days of time.
     """
 
     model: type[T]

@@ -28,6 +28,8 @@ class Stepped:
         return self.show(self.held(cell, at_ms)) if cell[2] else None
 
     def expiry_ms(self, cell: Cell) -> int:
+        if not cell[2]:
+            return 0
         as_of_ms: int = cell[2] + cell[3]
         while as_of_ms := self.step_ms(cell, as_of_ms):
             if self.held(cell, as_of_ms) != cell[1]:

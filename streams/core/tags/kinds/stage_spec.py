@@ -67,7 +67,7 @@ SPEC: Final[KindSpec[StageTag, Stage]] = KindSpec(
         f"the first whose ages hold of {', '.join(_names(tag))}, else {tag.otherwise}"
     ),
     error=exact,
-    state_bytes=(15, 25),
+    state_bytes=(15, 95),
     examples=(
         """\
 - id: cycle
