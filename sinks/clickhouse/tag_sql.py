@@ -212,7 +212,7 @@ def _weights(tag: TopkTag | DecayTag) -> str:
     if not tag.weights:
         return "1."
     names = ", ".join(map(quote, tag.weights))
-    return f"transform(event, [{names}], {[float(one) for one in tag.weights.values()]}, 1.)"
+    return f"transform(event, [{names}], {[float(weight) for weight in tag.weights.values()]}, 1.)"
 
 
 def _topk(tag: TopkTag, base: str, at_ms: int) -> str:  # noqa: ARG001 - as above

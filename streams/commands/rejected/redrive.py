@@ -62,7 +62,7 @@ class Outcome:
     sent: int = 0
     still: Counter[str] = field(default_factory=Counter)
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the outcome as JSON has it."""
         tried = self.recovers + self.still.total()
         return {

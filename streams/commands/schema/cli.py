@@ -20,8 +20,8 @@ def lint(*, plan: PlanPath = None, as_json: Json = False) -> None:
     read, faults = read_plan(plan or Settings().plan)
     if as_json:
         told = [
-            {"file": one.where, "line": one.line, "problem": one.problem, "hint": one.hint}
-            for one in faults
+            {"file": fault.where, "line": fault.line, "problem": fault.problem, "hint": fault.hint}
+            for fault in faults
         ]
         print_json({"ok": not faults, "events": len(read.events), "faults": told})
     else:

@@ -82,7 +82,7 @@ def members_sql(rulebook: Rulebook, segment: SegmentTag) -> Query:
 def reads(rulebook: Rulebook, segment: SegmentTag) -> Iterator[str]:
     """Yield the tags that a segment reads, itself and through other segments."""
     for ref in refs(parse(segment.where, (), tags=True)):
-        tag = next(one for one in rulebook.tags if one.id == ref.path[0])
+        tag = next(tag for tag in rulebook.tags if tag.id == ref.path[0])
         if isinstance(tag, SegmentTag):
             yield from reads(rulebook, tag)
         else:
@@ -150,9 +150,9 @@ def _has(sql: _Sql, left: str, right: Scalar) -> str:
         return (
             f"arrayExists(one -> ifNull(toFloat64OrNull(one) = {sql.param(right)}, 0), {numbers})"
         )
-    texts, given = f"JSONExtract(ifNull({left}, ''), 'Array(String)')", sql.param(right)
-    keyed = f"(startsWith({left}, '{{') AND JSONHas(ifNull({left}, ''), {given}))"
-    return f"((startsWith({left}, '[') AND has({texts}, {given})) OR {keyed})"
+    texts, member = f"JSONExtract(ifNull({left}, ''), 'Array(String)')", sql.param(right)
+    keyed = f"(startsWith({left}, '{{') AND JSONHas(ifNull({left}, ''), {member}))"
+    return f"((startsWith({left}, '[') AND has({texts}, {member})) OR {keyed})"
 
 
 def _with_tag(op: str, left: str, right: str) -> str:

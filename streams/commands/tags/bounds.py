@@ -58,7 +58,7 @@ def write(folder: Path, bounds: dict[str, Bounds]) -> Path:
         hint = "keep the rulebook as a folder, or write the bounds into the tag"
         raise ConfigInvalid(folder, "the rulebook is one file: no place for bounds", hint=hint)
     path = folder / FILE
-    content = {"bounds": {tag: one.model_dump() for tag, one in bounds.items()}}
+    content = {"bounds": {tag: bound.model_dump() for tag, bound in bounds.items()}}
     half = path.with_suffix(".half")
     half.write_text(_HEAD + yaml.safe_dump(content, sort_keys=False), "utf-8")
     half.replace(path)

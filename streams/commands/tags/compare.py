@@ -44,7 +44,7 @@ class Verdict:
         if len(self.samples) < _SHOWN:
             self.samples.append({"user": user, "engine": engine, "sql": sql})
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the figures as JSON has them."""
         figures: dict[str, Any] = {
             "kind": self.kind,
@@ -126,13 +126,13 @@ def _judge_topk(
         verdict.beyond += 1
         return
     best = sorted(weights.values(), reverse=True)[: tag.k]
-    given = [weights.get(key, 0.0) for key in have or []]
+    kept = [weights.get(key, 0.0) for key in have or []]
     # Of nearly equal weights either may lead: they are kept as whole thousandths.
-    close = len(given) <= len(best) and all(
-        one >= wanted * (1 - _WEIGHTS) for one, wanted in zip(given, best, strict=False)
+    close = len(kept) <= len(best) and all(
+        weight >= wanted * (1 - _WEIGHTS) for weight, wanted in zip(kept, best, strict=False)
     )
-    missing = best[len(given) :]
-    if not close or any(one > best[0] * 1e-5 for one in missing):
+    missing = best[len(kept) :]
+    if not close or any(weight > best[0] * 1e-5 for weight in missing):
         verdict.note(user, have, want[: tag.k])
 
 

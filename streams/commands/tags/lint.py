@@ -30,7 +30,7 @@ class Finding:
         subject = f"tag {self.tag}: " if self.tag else ""
         return f"{self.file}:{self.line}: {self.level}: {subject}{self.problem} ({self.hint})"
 
-    def told(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """Return the finding as JSON has it."""
         return asdict(self)
 

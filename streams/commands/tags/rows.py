@@ -59,9 +59,9 @@ def of_query(url: str, query: str) -> Rows:
     """Yield ``(rows read, row)`` of a query that gives ``user``, ``value`` and maybe ``at``."""
     client = connect(url, settings={"readonly": 2})
     try:
-        found = client.execute_iter(query, with_column_types=True)
-        columns = _named([name for name, _ in next(found, [])])
-        for line, values in enumerate(found, 1):
+        rows = client.execute_iter(query, with_column_types=True)
+        columns = _named([name for name, _ in next(rows, [])])
+        for line, values in enumerate(rows, 1):
             yield line, _row(line, dict(zip(columns, values, strict=True)))
     except ConfigInvalid:
         raise

@@ -119,12 +119,12 @@ def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield ".".join(value.removeprefix("$").split(".")[:2])
     elif isinstance(value, dict):
-        for key, one in value.items():
+        for key, part in value.items():
             yield from _texts(key)
-            yield from _texts(one)
+            yield from _texts(part)
     elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+        for part in value:
+            yield from _texts(part)
 
 
 def _means(tag: Tag) -> str:  # noqa: PLR0911 - one flat case a kind
@@ -132,16 +132,16 @@ def _means(tag: Tag) -> str:  # noqa: PLR0911 - one flat case a kind
         case ValueTierTag():
             if not tag.cases:
                 return f"high, middle or low by the quantiles of {tag.of}: no bounds yet"
-            high, middle = (next(iter(one.values()))[tag.of]["gte"] for one in tag.cases)
+            high, middle = (next(iter(case.values()))[tag.of]["gte"] for case in tag.cases)
             return f"high from {high:g} of {tag.of} on, middle from {middle:g}, else low"
         case ExprTag():
             names = [name for case in tag.cases for name in case]
-            made = f"the first that holds of {', '.join(names)}, else {tag.otherwise}"
-            return made if names else "a number computed of tags"
+            choice = f"the first that holds of {', '.join(names)}, else {tag.otherwise}"
+            return choice if names else "a number computed of tags"
         case FlagTag():
             until = f", or until {' or '.join(tag.until.event)}" if tag.until else ""
-            held = f" for {spell_duration(tag.ttl_ms)} after the latest" if tag.ttl_ms else ""
-            return f"true from an event on{held}{until}"
+            lasting = f" for {spell_duration(tag.ttl_ms)} after the latest" if tag.ttl_ms else ""
+            return f"true from an event on{lasting}{until}"
         case StageTag():
             names = [name for stage in tag.stages for name in stage]
             return f"the first whose ages hold of {', '.join(names)}, else {tag.otherwise}"
