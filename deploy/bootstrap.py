@@ -50,9 +50,9 @@ def _make(name: str) -> int:
         ):
             return _fail("this Python has no venv module (Debian: apt install python3-venv)")
         _say("making .venv")
-        made = _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
-        if made.returncode:
-            return _fail(f"venv failed (Debian: apt install python3-venv): {_last(made)}")
+        venv = _run([sys.executable, "-m", "venv", "--clear", str(VENV)])
+        if venv.returncode:
+            return _fail(f"venv failed (Debian: apt install python3-venv): {_last(venv)}")
     # Also when only the tools for tests are added: they must not leave a half-changed .venv behind.
     for lock in LOCKS:
         (VENV / f".{lock}").unlink(missing_ok=True)

@@ -97,7 +97,7 @@ class Step(Authored):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if sum(one is not None for one in (self.send, self.wait, self.branch)) != 1:
+        if sum(action is not None for action in (self.send, self.wait, self.branch)) != 1:
             raise PydanticCustomError("one_step", "a step is exactly one of send, wait, branch")
         return self
 

@@ -212,7 +212,7 @@ class RfmTag(_Tag):
     kind: Literal["rfm"]
     value: EventPath
     recency: _AgeSteps = Field(
-        default_factory=lambda: [one * _DAY_MS for one in (30, 90, 180, 365)]
+        default_factory=lambda: [days * _DAY_MS for days in (30, 90, 180, 365)]
     )
     frequency: _Steps = Field(default_factory=lambda: list[int | float]((2, 3, 5, 10)))
     monetary: _Steps = Field(default_factory=lambda: list[int | float]((200, 500, 1000, 3000)))

@@ -146,12 +146,12 @@ def send_app(
 
 
 def _drain(client: Any, sent: int, tick: Callable[[int], None]) -> None:  # noqa: ANN401 - the SDK is untyped
-    told = 0
+    ticked = 0
     while left := client.queue.unfinished_tasks:
-        tick(sent - left - told)
-        told = sent - left
+        tick(sent - left - ticked)
+        ticked = sent - left
         time.sleep(0.05)
-    tick(sent - told)
+    tick(sent - ticked)
 
 
 def send_mini(

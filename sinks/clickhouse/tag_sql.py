@@ -260,7 +260,7 @@ def _age(age_ms: str, bounds: Age | None) -> list[str]:
 
 def _rfm(tag: RfmTag, base: str, at_ms: int) -> str:
     base = f"SELECT user, t, {_AMOUNT} AS a FROM ({base}) WHERE v IS NOT NULL"
-    money = [round(one * _SCALE) for one in tag.monetary]
+    money = [round(bound * _SCALE) for bound in tag.monetary]
     scores = (
         f"[5 - arrayCount(x -> x <= {at_ms} - max(t), {tag.recency}),"
         f" 1 + arrayCount(x -> x <= count(), {tag.frequency}),"
@@ -283,7 +283,7 @@ def _churn(tag: ChurnRiskTag, base: str, at_ms: int) -> str:
     z_of = NormalDist().inv_cdf
     tenths = [z_of(tenth / 10) for tenth in range(1, 10)]
     limit = "greatest(1, ceil(m * pow(greatest(0, 1 - 1 / (9 * k) + ({z}) / (3 * sqrt(k))), 3)))"
-    levels = [limit.format(z=repr(z_of(one))) for one in (tag.high, tag.middle)]
+    levels = [limit.format(z=repr(z_of(bound))) for bound in (tag.high, tag.middle)]
     times = (
         f"SELECT user, arraySlice(arraySort(groupArray(t)), -16) AS ts FROM ({base}) GROUP BY user"
     )

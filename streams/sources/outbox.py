@@ -28,15 +28,15 @@ Fatal = Callable[[Exception], None]
 class _Ticket:
     """What one request waits for: the acks of all its records, or the first failure."""
 
-    __slots__ = ("future", "left")
+    __slots__ = ("future", "unacked")
 
     def __init__(self, records: int) -> None:
-        self.left = records
+        self.unacked = records
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def acked(self, records: int) -> None:
-        self.left -= records
-        if not self.left and not self.future.done():
+        self.unacked -= records
+        if not self.unacked and not self.future.done():
             self.future.set_result(None)
 
     def fail(self, error: BrokerUnavailable) -> None:

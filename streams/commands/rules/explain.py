@@ -91,7 +91,7 @@ def explain(
         report["known_as"] = [row[0] for row in rows]
         return report
     spoken = {decision["rule"] for decision in decisions}
-    silent = {one.id for one in rulebook.rules if rule in (None, one.id)} - spoken
+    silent = {defined.id for defined in rulebook.rules if rule in (None, defined.id)} - spoken
     if silent:
         engine = Engine(rulebook, settle_ms=settings.timer_settle_ms)
         report["silent"] = _silences(engine, silent, events, span)

@@ -92,10 +92,10 @@ def with_status(files: Mapping[str, str], rule: str, status: Status) -> dict[str
             path.write_text(text, "utf-8")
             located = read_yaml(path)
         rules = located.data.get("rules", []) if isinstance(located.data, dict) else []
-        for i, one in enumerate(rules):
-            known.append(one["id"])
-            if one["id"] == rule:
-                has = "status" in one
+        for i, definition in enumerate(rules):
+            known.append(definition["id"])
+            if definition["id"] == rule:
+                has = "status" in definition
                 number = located.lines["rules", i, "status" if has else "id"] - 1
                 return {**files, name: _edited(text, number, rule, status, has=has)}
     raise ConfigInvalid(rule, "no such rule in the rulebook in force", hint=suggest(rule, known))

@@ -19,11 +19,11 @@ def lint(*, plan: PlanPath = None, as_json: Json = False) -> None:
 
     read, faults = read_plan(plan or Settings().plan)
     if as_json:
-        told = [
+        lines = [
             {"file": fault.where, "line": fault.line, "problem": fault.problem, "hint": fault.hint}
             for fault in faults
         ]
-        print_json({"ok": not faults, "events": len(read.events), "faults": told})
+        print_json({"ok": not faults, "events": len(read.events), "faults": lines})
     else:
         for fault in faults:
             print(fault)

@@ -123,7 +123,11 @@ def _compare(sql: _Sql, leaf: Compare) -> str:  # noqa: PLR0911 - one line an op
     if isinstance(leaf.right, Ref):
         return _with_tag(leaf.op, left, _value(sql, leaf.right))
     if isinstance(leaf.right, tuple):
-        return "(" + " OR ".join(f"ifNull({_equal(sql, left, one)}, 0)" for one in leaf.right) + ")"
+        return (
+            "("
+            + " OR ".join(f"ifNull({_equal(sql, left, choice)}, 0)" for choice in leaf.right)
+            + ")"
+        )
     right = leaf.right
     if leaf.op == "eq":
         return _equal(sql, left, right)

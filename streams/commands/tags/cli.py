@@ -191,14 +191,16 @@ def bounds(
     from streams.commands.tags.bounds import compute, write
 
     folder = rulebook or Settings().rulebook
-    found = compute(Settings(), load(rulebook))
-    path = None if dry_run or not found else write(folder, found)
+    computed = compute(Settings(), load(rulebook))
+    path = None if dry_run or not computed else write(folder, computed)
     if as_json:
-        told = {tag: one.model_dump() for tag, one in found.items()}
-        print_json({"bounds": told, "file": str(path) if path else None})
+        by_tag = {tag: bound.model_dump() for tag, bound in computed.items()}
+        print_json({"bounds": by_tag, "file": str(path) if path else None})
         return
-    for tag, one in found.items():
-        print(f"{tag}: high from {one.high:g}, middle from {one.middle:g} ({one.users} users)")
+    for tag, bound in computed.items():
+        print(
+            f"{tag}: high from {bound.high:g}, middle from {bound.middle:g} ({bound.users} users)"
+        )
     print(f"written to {path}; restart the worker to take it up" if path else "nothing written")
 
 

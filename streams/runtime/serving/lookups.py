@@ -116,10 +116,10 @@ class UserApi:
         lanes = self._worker.lanes.get(AGENT)
         if lanes is None or not partitions:
             return 503, {"problem": "this worker has joined no group yet"}
-        found = await self._lookup.find(lanes, names, partitions)
-        if not isinstance(found, Nobody):
-            return 200, encode(found)
-        asked = set(found.asked)
+        answer = await self._lookup.find(lanes, names, partitions)
+        if not isinstance(answer, Nobody):
+            return 200, encode(answer)
+        asked = set(answer.asked)
         if not forwarded:
             for status, body in await self._ask_others(names, partitions):
                 if status == web.HTTPOk.status_code:

@@ -111,8 +111,8 @@ class SensorsDoor:
                 continue
             outcome = validator.event(RawRecord(envelope, record.value), -1, -1)
             if isinstance(outcome, Reject):
-                told = {"stage": outcome.stage, "reason": outcome.reason, "detail": outcome.detail}
-                rejected.append({"item": number, **told})
+                fault = {"stage": outcome.stage, "reason": outcome.reason, "detail": outcome.detail}
+                rejected.append({"item": number, **fault})
         valid = len(records) - len(rejected)
         return web.json_response({"valid": valid, "rejected": rejected})
 

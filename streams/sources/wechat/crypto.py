@@ -47,9 +47,9 @@ def signature(parts: Iterable[str]) -> str:
     ).hexdigest()
 
 
-def fits(given: str, parts: Iterable[str]) -> bool:
+def fits(claimed: str, parts: Iterable[str]) -> bool:
     """Tell, in constant time, if a signature is that of the parts."""
-    return hmac.compare_digest(signature(parts).encode(), given.encode("utf-8", "replace"))
+    return hmac.compare_digest(signature(parts).encode(), claimed.encode("utf-8", "replace"))
 
 
 def decrypt(
