@@ -103,7 +103,7 @@ class Step(Authored):
 
 
 class Goal(Match):
-    """What the rule is for: it counts for those who were held out, too, up to ``within`` later.
+    """What the rule is for: it counts for users in the holdout, too, up to ``within`` later.
 
     ``value`` is a path to a number of the event: what the conversion is worth.
     """
@@ -116,7 +116,7 @@ class Rule(Authored):
     """One rule; ``status`` draft and paused are not run, shadow decides but sends nothing.
 
     Of the rules of one ``exclusive`` group that an event fires, the one of the highest
-    ``priority`` is heard; among equals the one that stands first in the rulebook.
+    ``priority`` fires; among equals the one that stands first in the rulebook.
     """
 
     id: Id

@@ -152,7 +152,7 @@ class TopkTag(_Tag):
 
 
 class DecayTag(_Tag):
-    """A score: each event adds its weight, times ``value`` if given; it halves in ``half_life``."""
+    """A score that halves in ``half_life``: each event adds its weight, times ``value`` if set."""
 
     kind: Literal["decay"]
     value: EventPath | None = None
@@ -248,7 +248,7 @@ class ExprTag(Authored):
 
 
 class Bounds(Authored):
-    """From which value on a user is high, from which middle; ``at`` and ``users`` tell of when."""
+    """From which value on a user is high or middle, as computed at ``at`` of so many ``users``."""
 
     high: int | float
     middle: int | float

@@ -27,7 +27,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the seed alone tells about the outcome."""
+    """The outcome as far as it follows from the seed alone."""
 
     landed: int
     rejected: int

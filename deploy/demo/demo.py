@@ -108,7 +108,7 @@ class Demo:
             os.environ.setdefault("SIYU_TIMER_SETTLE_MS", str(_OUTAGE_MS))
 
     def say(self, line: str) -> None:
-        """Tell progress on stderr."""
+        """Print progress on stderr."""
         self._console.print(line, markup=False)
 
     @contextlib.contextmanager
@@ -254,7 +254,7 @@ class Demo:
             client.disconnect()
 
     def _backtest(self) -> dict[str, Any]:
-        """Replay what landed and hold it against what was decided live."""
+        """Replay what landed and compare it with what was decided live."""
         argv = [*SIYU, "rules", "backtest", "--live", "--json"]
         done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
         if not done.stdout:

@@ -102,7 +102,7 @@ class Door:
 
 
 class _RetryCounter(logging.Handler):
-    """Hears from the Segment SDK's own log that it sends a batch again."""
+    """Counts the batches that the Segment SDK's own log says it sends again."""
 
     def __init__(self, tally: Tally, batch: int) -> None:
         super().__init__()

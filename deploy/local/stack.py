@@ -51,7 +51,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class StackStatus:
-    """``up`` when broker and ClickHouse of ``stack`` answer now; else ``problem`` tells why."""
+    """``up`` when broker and ClickHouse of ``stack`` answer now; else ``problem`` says why."""
 
     up: bool
     home: str

@@ -35,7 +35,7 @@ Trouble = Literal["500", "429", "timeout", "silent-accept"]
 
 @dataclass(slots=True)
 class Receiver:
-    """What it is told to do, and what it has seen.
+    """How the provider answers, and which calls it has seen.
 
     ``trouble`` meets the first ``fail_first`` calls of each key: ``timeout`` never
     answers, ``silent-accept`` acts and then never answers. ``always`` is answered to all.

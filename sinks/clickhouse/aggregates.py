@@ -2,7 +2,7 @@
 
 A view ``TARGET_of_SOURCE`` fills TARGET. Its own SELECT, read from the server, is the one
 definition of what must stand there: the comparison and the repair both run it over all raw rows.
-The latest tags alone are held against the log's own order: that of their view goes by the clocks
+Only the latest tags are compared in the log's own order: that of their view goes by the clocks
 of those who wrote, and one that is wrong must not hide that.
 """
 

@@ -221,7 +221,7 @@ def query(
 
 @rules.command("lint")
 def rules_lint(*, rulebook: Rulebook = None, as_json: Json = False) -> None:
-    """Load and compile the rulebook; a fault is told with file and line."""
+    """Load and compile the rulebook; a fault is printed with file and line."""
     from streams.authoring.load import load_rulebook
     from streams.authoring.plan import load_plan
     from streams.core.engine import Engine

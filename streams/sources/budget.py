@@ -19,7 +19,7 @@ class Budget:
     def __init__(self, limit_bytes: int, gauge: Gauge) -> None:
         self._limit_bytes = limit_bytes
         self._taken_bytes = 0
-        # Asked when somebody looks, not told at each of four changes a request.
+        # Read at each scrape instead of set at each of a request's four changes.
         gauge.set_function(lambda: self._taken_bytes)
 
     def shift(self, delta_bytes: int) -> None:

@@ -1,7 +1,7 @@
 """Write keys at the edge: whom a request speaks for, whether it is signed, how much it may send.
 
 Keys are found by their SHA-256 and signatures compared in constant time, so that how long
-an answer takes tells nothing about a key.
+an answer takes says nothing about a key.
 """
 
 import hashlib

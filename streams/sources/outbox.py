@@ -1,7 +1,7 @@
 """Records of many requests, sent together: one batch for each partition is on its way at a time.
 
 While a batch waits for its ack the next one gathers, so the batches grow with the load,
-and what a request is told hangs on one future and not on one for each of its records.
+and a request waits for one future instead of one for each of its records.
 """
 
 import asyncio
@@ -119,7 +119,7 @@ class Outbox:
         queue = lane.queue
         while queue:
             record, ticket = queue[0]
-            # Its client has been told that nothing of it is sure: it sends all of it again.
+            # Its client has had an error and sends all of it again.
             if not ticket.future.done():
                 if (
                     batch.append(

@@ -35,7 +35,7 @@ _TRANSACTION_TIMEOUT_MS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which rejects: all that have each of the given values."""
+    """Which rejects: all that match each value that is set."""
 
     fingerprint: str = ""
     stage: Stage | str = ""

@@ -1,4 +1,4 @@
-"""A backtest held against the decisions that were made live: the same set, or where not."""
+"""Compare a backtest with the decisions that were made live: the same set, or the differences."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

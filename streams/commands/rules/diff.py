@@ -184,5 +184,5 @@ def _user_of(pair: Pair) -> str:
 
 
 def _telling(said: Sequence[Decision]) -> Decision | None:
-    """Return the decision that tells most: the first that fires, else the last one made."""
+    """Return the decision that matters most: the first that fires, else the last."""
     return next((decision for decision in said if fires(decision)), said[-1] if said else None)

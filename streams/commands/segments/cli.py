@@ -25,7 +25,7 @@ Id = Annotated[str, typer.Argument(help="Id of the segment.", show_default=False
 Folder = Annotated[
     Path | None, typer.Option("--rulebook", help="Folder; SIYU_RULEBOOK by default.")
 ]
-# As in docs/rules: after a change of the rulebook the workers must be told.
+# As in docs/rules: after a change of the rulebook the workers need it pushed.
 _NEXT = "`siyu rules push`, or restart the worker, and rules see who enters and leaves"
 
 

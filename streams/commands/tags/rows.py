@@ -25,7 +25,7 @@ _SECONDS_BELOW: Final = 10_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One value of one user; ``at_ms`` is epoch ms, ``None`` where the row does not tell."""
+    """One value of one user; ``at_ms`` is epoch ms, ``None`` where the row has none."""
 
     line: int
     user: str
@@ -81,7 +81,7 @@ def _named(columns: list[str]) -> list[str]:
 def _lines(raw: Any, done: list[int]) -> Iterator[str]:  # noqa: ANN401 - an open binary file
     for line in raw:
         done[0] += len(line)
-        # What is no UTF-8 is told of its own row alone.
+        # What is no UTF-8 spoils its own row alone.
         yield line.decode("utf-8-sig" if done[0] == len(line) else "utf-8", "surrogateescape")
 
 

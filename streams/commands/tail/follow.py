@@ -71,7 +71,7 @@ class Follower:
             )
             return lines + early
         if isinstance(record, Touch) and record.user in self._users:
-            # It goes out ahead of the transaction of its decision, which tells whose it is.
+            # It goes out ahead of its decision's transaction, which says whose it is.
             self._early_touches.setdefault(_stem(record.touch_id), []).extend(lines)
             while len(self._early_touches) > _REMEMBERED:
                 del self._early_touches[next(iter(self._early_touches))]

@@ -1,4 +1,4 @@
-"""The six topics that tell what became of an event, read as they grow."""
+"""The six topics that show what became of an event, read as they grow."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Final

@@ -115,7 +115,7 @@ def _xml_fields(message: bytes) -> dict[str, str] | Reject:
     def refuse_doctype(*_: object) -> None:
         raise _DoctypeError
 
-    # The encoding is given, so that the message cannot declare another one.
+    # The encoding is set here, so that the message cannot declare another one.
     parser = expat.ParserCreate(encoding="utf-8")
     parser.buffer_text = True
     parser.StartElementHandler = enter
