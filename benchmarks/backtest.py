@@ -34,7 +34,7 @@ class _Idle:
     """Takes users and does nothing: what reading alone costs."""
 
     def __init__(self) -> None:
-        self.found = self
+        self.totals = self
 
     def user(self, user: str, events: list[Any], /) -> None:
         """Take a user."""

@@ -32,14 +32,14 @@ def main() -> int:
         return _fail("no C compiler (Debian: apt install gcc libc6-dev python3-dev)")
     if not Path(sysconfig.get_path("include"), "Python.h").exists():
         return _fail("no headers of this Python (Debian: apt install python3-dev)")
-    started_s, told = time.monotonic(), io.StringIO()
+    started_s, output = time.monotonic(), io.StringIO()
     built.parent.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=built.parent) as work:
         # What the compilers say goes to one place, shown only if they fail.
-        with contextlib.redirect_stdout(told), contextlib.redirect_stderr(told):
+        with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
             problem = _compile(Path(work))
         if problem:
-            return _fail(f"{told.getvalue()}\n{problem}")
+            return _fail(f"{output.getvalue()}\n{problem}")
         (Path(work) / "lib").rename(built)
     for old in built.parent.iterdir():
         if old != built:

@@ -90,7 +90,7 @@ def _inlined(schema: dict[str, Any]) -> dict[str, Any]:
             if isinstance(target, str) and target.startswith("#/$defs/"):
                 return resolved(definitions[target.removeprefix("#/$defs/")])
             return {k: resolved(v) for k, v in part.items() if k not in ("$defs", "$schema")}
-        return [resolved(one) for one in part] if isinstance(part, list) else part
+        return [resolved(item) for item in part] if isinstance(part, list) else part
 
     inlined: dict[str, Any] = json.loads(json.dumps(resolved(schema)))
     return inlined

@@ -1,4 +1,4 @@
-"""The clock on the wall; the core does not read it, and is told the time instead."""
+"""The wall clock; the core does not read it, it gets the time as an argument."""
 
 import time
 

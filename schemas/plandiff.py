@@ -22,7 +22,7 @@ class Change:
 
     @property
     def is_error(self) -> bool:
-        """Whether it must not ship: it breaks somebody, and no version tells so."""
+        """Whether it must not ship: it breaks somebody, and no version announces it."""
         return self.breaking and not self.announced
 
     def as_json(self) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class QuietHours(Authored):
 
 
 class ExclusiveGroup(Authored):
-    """An exclusive group: once a rule of it was heard, the others are not for ``per``."""
+    """An exclusive group: after one of its rules has fired, the others do not fire for ``per``."""
 
     per_ms: DurationMs = Field(alias="per")
 
@@ -72,7 +72,7 @@ class GlobalHoldout(Authored):
 
 
 class Policies(Authored):
-    """What rules share. ``tz`` is the shop's zone; a user's own is what ``zone_from`` last held.
+    """What rules share. ``tz`` is the shop's zone; a user's own is the last value of ``zone_from``.
 
     ``templates`` are the platforms' own ids of templates, by channel: consents go by them.
     """

@@ -1,4 +1,4 @@
-"""What is told of one user: the latest profile on its topic, and the answer of a look-up."""
+"""One user as others see it: the latest profile on its topic, and the answer of a look-up."""
 
 from typing import Any
 

@@ -19,7 +19,7 @@ class Envelope(msgspec.Struct, rename="camel", kw_only=True, omit_defaults=True)
     """Where and when an item came in; times are epoch milliseconds, UTC.
 
     ``account`` is the write key's name (SDK doors), the appid (WeChat) or the corpid (WeCom).
-    ``sent_at_ms`` is the client's clock at sending, where its batch told it.
+    ``sent_at_ms`` is the client's clock at sending, where its batch named it.
     ``redrive_of`` is the id of the reject that a redrive made this item from.
     """
 

@@ -95,13 +95,13 @@ class Step(Authored):
 
     @model_validator(mode="after")
     def _one(self) -> Self:
-        if sum(one is not None for one in (self.send, self.wait, self.branch)) != 1:
+        if sum(action is not None for action in (self.send, self.wait, self.branch)) != 1:
             raise PydanticCustomError("one_step", "a step is exactly one of send, wait, branch")
         return self
 
 
 class Goal(Match):
-    """What the rule is for: it counts for those who were held out, too, up to ``within`` later.
+    """What the rule is for: it counts for users in the holdout, too, up to ``within`` later.
 
     ``value`` is a path to a number of the event: what the conversion is worth.
     """
@@ -114,7 +114,7 @@ class Rule(Authored):
     """One rule; ``status`` draft and paused are not run, shadow decides but sends nothing.
 
     Of the rules of one ``exclusive`` group that an event fires, the one of the highest
-    ``priority`` is heard; among equals the one that stands first in the rulebook.
+    ``priority`` fires; among equals the one that stands first in the rulebook.
     """
 
     id: Id

@@ -153,7 +153,7 @@ class Settings(BaseSettings):
 
 
 class StackSettings(BaseSettings):
-    """What the embedded stack is told from outside: parts to use instead of its own."""
+    """Parts that the embedded stack uses instead of its own."""
 
     model_config = SettingsConfigDict(env_prefix="SIYU_", extra="ignore", frozen=True)
 
@@ -165,7 +165,7 @@ class StackSettings(BaseSettings):
 
 
 class DemoSettings(BaseSettings):
-    """What the demo is told from outside, for the tests of kill -9."""
+    """Settings of the demo for the tests of kill -9."""
 
     model_config = SettingsConfigDict(env_prefix="SIYU_DEMO_", extra="ignore", frozen=True)
 

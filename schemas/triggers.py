@@ -84,7 +84,7 @@ _TAG_PATH: Final = r"^[a-z][a-z0-9_]{0,62}(\.[A-Za-z0-9_-]{1,64})?$"
 
 
 class Count(Match):
-    """``n`` events within ``within``, of one value of ``by`` if given.
+    """``n`` events within ``within``, of one value of ``by`` if it is set.
 
     It fires at the event that makes the count reach n; then it counts from zero again.
     """

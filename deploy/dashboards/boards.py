@@ -93,11 +93,11 @@ def _check(where: str, chart: Chart) -> None:
 
 def call(question: Question, values: Mapping[str, str]) -> str:
     """Return the call of a question's view, each parameter an SQL expression or its default."""
-    given = (
+    arguments = (
         f"`{param.name}` = {values.get(param.name) or literal(param.type, param.default)}"
         for param in question.params
     )
-    return f"{view_of(question)}({', '.join(given)})"
+    return f"{view_of(question)}({', '.join(arguments)})"
 
 
 def literal(kind: str, value: str | int) -> str:
@@ -118,12 +118,12 @@ def fixed(chart: Chart) -> dict[str, str]:
 
 def rows(charts: list[Chart]) -> list[list[Chart]]:
     """Return the charts in rows of at most the board's width."""
-    found: list[list[Chart]] = []
-    left = 0
+    filled: list[list[Chart]] = []
+    free_columns = 0
     for chart in charts:
-        if chart.width > left:
-            found.append([])
-            left = COLUMNS
-        found[-1].append(chart)
-        left -= chart.width
-    return found
+        if chart.width > free_columns:
+            filled.append([])
+            free_columns = COLUMNS
+        filled[-1].append(chart)
+        free_columns -= chart.width
+    return filled

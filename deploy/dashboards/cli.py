@@ -27,7 +27,7 @@ def dashboards(
     files.append(out / "superset.zip")
     if as_json:
         charts = sum(len(board.charts) for board in boards)
-        told = {"dashboards": len(boards), "charts": charts, "files": [str(f) for f in files]}
-        print(json.dumps(told))
+        summary = {"dashboards": len(boards), "charts": charts, "files": [str(f) for f in files]}
+        print(json.dumps(summary))
     else:
         print("\n".join(map(str, files)))

@@ -134,7 +134,7 @@ def _transformations(chart: Chart) -> list[Json]:
 
 
 def _choice(name: str, label: str, values: tuple[str, ...]) -> Json:
-    options = [{"text": one, "value": one, "selected": one == values[0]} for one in values]
+    options = [{"text": value, "value": value, "selected": value == values[0]} for value in values]
     return {
         "type": "custom",
         "name": name,

@@ -88,8 +88,8 @@ def _database(clickhouse: str) -> Json:
 
 
 def _dataset_name(chart: Chart) -> str:
-    given = ", ".join(f"{name}={value}" for name, value in sorted(chart.fixed.items()))
-    return f"siyu {chart.query}" + (f" ({given})" if given else "")
+    parameters = ", ".join(f"{name}={value}" for name, value in sorted(chart.fixed.items()))
+    return f"siyu {chart.query}" + (f" ({parameters})" if parameters else "")
 
 
 def _dataset(name: str, chart: Chart) -> Json:

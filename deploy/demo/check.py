@@ -27,7 +27,7 @@ class Store(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the seed alone tells about the outcome."""
+    """The outcome as far as it follows from the seed alone."""
 
     landed: int
     rejected: int
@@ -146,15 +146,15 @@ def _rejects(store: Store, twins: int) -> tuple[dict[tuple[str, str], int], int,
     twice (same body) and a good one leaves a ``dedupe`` row that the seed did not plan.
     """
     query = "SELECT stage, reason, count(), uniqExact(body) FROM rejects GROUP BY stage, reason"
-    found: dict[tuple[str, str], int] = {}
+    by_cause: dict[tuple[str, str], int] = {}
     surplus = later = 0
     for stage, reason, rows, bodies in store.execute(query):
         if stage in _LATER_STAGES:
             later += rows
             continue
-        found[stage, reason] = rows
+        by_cause[stage, reason] = rows
         surplus += max(0, rows - twins) if stage == "dedupe" else rows - bodies
-    return found, surplus, later
+    return by_cause, surplus, later
 
 
 def settled(counts: Counts, want: Expected, tally: Tally) -> bool:

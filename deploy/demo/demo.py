@@ -108,7 +108,7 @@ class Demo:
             os.environ.setdefault("SIYU_TIMER_SETTLE_MS", str(_OUTAGE_MS))
 
     def say(self, line: str) -> None:
-        """Tell progress on stderr."""
+        """Print progress on stderr."""
         self._console.print(line, markup=False)
 
     @contextlib.contextmanager
@@ -168,12 +168,12 @@ class Demo:
         if keep and ports.is_free(usual := Settings().collect_port):
             chosen["collect"] = usual
         path = self.folder / "secrets.json"  # made by `siyu up`, for its owner's eyes only
-        told = json.loads(path.read_text()) | {
+        secret_settings = json.loads(path.read_text()) | {
             "webhook_secret": secrets.token_hex(32),
             "webhook_url": f"http://127.0.0.1:{chosen[PROVIDER]}/touches",
             "collect_port": chosen["collect"],
         }
-        path.write_text(json.dumps(told))
+        path.write_text(json.dumps(secret_settings))
         self.url = f"http://127.0.0.1:{chosen['collect']}"
         module = [sys.executable, "-m", "deploy.local.webhook_receiver"]
         argv = (*module, "--record", str(self._calls), "--port", str(chosen[PROVIDER]))
@@ -188,8 +188,8 @@ class Demo:
             raise PartMissing(
                 "stack", "`siyu up` failed, see above", remedy="mend it, then try again"
             )
-        told = json.loads(done.stdout)
-        return {"broker": told["broker"], "clickhouse": told["clickhouse_engine"]}
+        stack = json.loads(done.stdout)
+        return {"broker": stack["broker"], "clickhouse": stack["clickhouse_engine"]}
 
     def _wait_ready(self) -> None:
         """Return once our collector listens and reaches the broker."""
@@ -205,16 +205,16 @@ class Demo:
 
     def _send(self, day: list[Message], tally: Tally) -> None:
         """Send the day through the three doors side by side."""
-        lock, sent, told = Lock(), 0, 0
+        lock, sent, quarters = Lock(), 0, 0
 
         def tick(items: int) -> None:
-            nonlocal sent, told
+            nonlocal sent, quarters
             self.crew.check()
             with lock:
                 sent += items
                 victim = self._kills.pop("send", None) if sent * 2 >= len(day) else None
-                if sent * 4 // len(day) > told:
-                    told = sent * 4 // len(day)
+                if sent * 4 // len(day) > quarters:
+                    quarters = sent * 4 // len(day)
                     self.say(f"sent {sent:,} of {len(day):,} items")
             if victim:
                 self._kill(victim)
@@ -254,7 +254,7 @@ class Demo:
             client.disconnect()
 
     def _backtest(self) -> dict[str, Any]:
-        """Replay what landed and hold it against what was decided live."""
+        """Replay what landed and compare it with what was decided live."""
         argv = [*SIYU, "rules", "backtest", "--live", "--json"]
         done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False)
         if not done.stdout:

@@ -115,16 +115,16 @@ def _tags(rows: list[tuple[str, str]]) -> dict[str, Any]:
 
 def _touches(counts: Counts, rows: list[tuple[Any, ...]]) -> dict[str, Any]:
     """Return by rule: how many decisions of each outcome, and one of each with its why."""
-    found: dict[str, Any] = {}
+    by_rule: dict[str, Any] = {}
     for (rule, outcome), number in sorted(counts.decisions.items()):
-        entry = found.setdefault(rule, {"outcomes": {}, "samples": []})
+        entry = by_rule.setdefault(rule, {"outcomes": {}, "samples": []})
         entry["outcomes"][outcome] = number
     for rule, outcome, user, why, kind, trigger, tags, trace, channel, status in rows:
         sample = {"user": user, "rule": rule, "outcome": outcome, "why": why}
         sample |= {"trigger_kind": kind, "trigger": trigger, "tags": json.loads(tags or "{}")}
         sample |= {"trace": json.loads(trace or "[]"), "channel": channel, "status": status}
-        found[rule]["samples"].append(sample)
-    return found
+        by_rule[rule]["samples"].append(sample)
+    return by_rule
 
 
 def show(outcome: dict[str, Any]) -> None:

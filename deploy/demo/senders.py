@@ -102,7 +102,7 @@ class Door:
 
 
 class _RetryCounter(logging.Handler):
-    """Hears from the Segment SDK's own log that it sends a batch again."""
+    """Counts the batches that the Segment SDK's own log says it sends again."""
 
     def __init__(self, tally: Tally, batch: int) -> None:
         super().__init__()
@@ -146,12 +146,12 @@ def send_app(
 
 
 def _drain(client: Any, sent: int, tick: Callable[[int], None]) -> None:  # noqa: ANN401 - the SDK is untyped
-    told = 0
+    ticked = 0
     while left := client.queue.unfinished_tasks:
-        tick(sent - left - told)
-        told = sent - left
+        tick(sent - left - ticked)
+        ticked = sent - left
         time.sleep(0.05)
-    tick(sent - told)
+    tick(sent - ticked)
 
 
 def send_mini(

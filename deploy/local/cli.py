@@ -55,14 +55,14 @@ def status(*, as_json: Json = False) -> None:
     """Tell what runs; exits 3 when broker or ClickHouse is down."""
     from deploy.local import stack
 
-    found = stack.status()
+    state = stack.status()
     if as_json:
-        print(json.dumps(asdict(found)))
+        print(json.dumps(asdict(state)))
     else:
-        for process in found.processes:
+        for process in state.processes:
             print(f"{process.name:<12}" + (f"pid {process.pid}" if process.pid else "down"))
-        print("stack       " + ("up" if found.up else f"down: {found.problem}"))
-    if not found.up:
+        print("stack       " + ("up" if state.up else f"down: {state.problem}"))
+    if not state.up:
         raise typer.Exit(3)
 
 

@@ -138,8 +138,8 @@ def _library(report: Progress) -> Path:
 def _verify(archive: Path, tag: str) -> None:
     with archive.open("rb") as file:
         digest = hashlib.file_digest(file, "sha512").digest()
-    found = "sha512-" + base64.b64encode(digest).decode()
-    if _INTEGRITY.get(tag, found) != found:
+    integrity = "sha512-" + base64.b64encode(digest).decode()
+    if _INTEGRITY.get(tag, integrity) != integrity:
         raise PartMissing(
             "ClickHouse",
             f"npm brought another {archive.name} than the one that was checked",

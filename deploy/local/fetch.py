@@ -29,8 +29,8 @@ def cached(name: str, make: Callable[[Path], None]) -> Path:
         if final.exists():
             return final
         # We hold the lock, so these are of runs that were killed.
-        for left in cache.glob(f".{name}.*"):
-            shutil.rmtree(left, ignore_errors=True)
+        for leftover in cache.glob(f".{name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=cache))
         try:
             make(work)

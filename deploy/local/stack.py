@@ -52,7 +52,7 @@ class ProcessStatus:
 
 @dataclass(frozen=True, slots=True)
 class StackStatus:
-    """``up`` when broker and ClickHouse of ``stack`` answer now; else ``problem`` tells why."""
+    """``up`` when broker and ClickHouse of ``stack`` answer now; else ``problem`` says why."""
 
     up: bool
     home: str
@@ -86,13 +86,13 @@ def down(*, wipe: bool = False) -> list[str]:
     """Stop every process of the home, engines last; return their names. Wipe drops the data."""
     folder = home()
     with file_lock(folder / "stack.lock"):
-        found = {process.name: process for process in processes(folder)}
-        others = [name for name in found if name not in _ENGINES]
-        engines = [name for name in _ENGINES if name in found]
+        by_name = {process.name: process for process in processes(folder)}
+        others = [name for name in by_name if name not in _ENGINES]
+        engines = [name for name in _ENGINES if name in by_name]
         with ThreadPoolExecutor(8) as pool:
-            ended = list(pool.map(lambda name: found[name].stop(), others))
+            ended = list(pool.map(lambda name: by_name[name].stop(), others))
         stopped = [name for name, was_up in zip(others, ended, strict=True) if was_up]
-        stopped += [name for name in engines if found[name].stop()]
+        stopped += [name for name in engines if by_name[name].stop()]
         (folder / "stack.json").unlink(missing_ok=True)
         if wipe:
             # secrets.json stays: data elsewhere (SIYU_KAFKA, SIYU_CLICKHOUSE) is keyed with it.
@@ -194,10 +194,10 @@ def _problem(info: StackInfo) -> str | None:
 
 def _make_secrets(folder: Path) -> None:
     path = folder / "secrets.json"
-    held: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
-    made = {name: secrets.token_hex(32) for name in ("pii_key", "api_token") if name not in held}
-    if made:
-        _write(path, json.dumps(held | made), mode=0o600)
+    known: dict[str, str] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    added = {name: secrets.token_hex(32) for name in ("pii_key", "api_token") if name not in known}
+    if added:
+        _write(path, json.dumps(known | added), mode=0o600)
 
 
 def _write(path: Path, text: str, *, mode: int = 0o644) -> None:

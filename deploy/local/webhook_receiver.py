@@ -35,7 +35,7 @@ Trouble = Literal["500", "429", "timeout", "silent-accept"]
 
 @dataclass(slots=True)
 class Receiver:
-    """What it is told to do, and what it has seen.
+    """How the provider answers, and which calls it has seen.
 
     ``trouble`` meets the first ``fail_first`` calls of each key: ``timeout`` never
     answers, ``silent-accept`` acts and then never answers. ``always`` is answered to all.
@@ -88,8 +88,8 @@ class Receiver:
         self.calls[key] += 1
         if self.calls[key] > self.fail_first:
             return web.HTTPOk.status_code, None
-        told = {"silent-accept": 200, "timeout": 0, "500": 500, "429": 429}
-        return told[self.trouble], self.trouble
+        status_of = {"silent-accept": 200, "timeout": 0, "500": 500, "429": 429}
+        return status_of[self.trouble], self.trouble
 
     def _signed(self, request: web.Request, body: bytes) -> bool:
         if not self.secret:
@@ -99,8 +99,8 @@ class Receiver:
             return False
         digest = hmac.new(self.secret, timestamp.encode() + b"." + body, hashlib.sha256)
         wanted = f"v1={digest.hexdigest()}"
-        given = request.headers.get("Siyu-Signature", "")
-        return hmac.compare_digest(wanted.encode(), given.encode("utf-8", "backslashreplace"))
+        signature = request.headers.get("Siyu-Signature", "")
+        return hmac.compare_digest(wanted.encode(), signature.encode("utf-8", "backslashreplace"))
 
     def _write(self, key: str, body: bytes, status: int, *, effect: bool) -> None:
         line: dict[str, Any] = {
@@ -142,17 +142,17 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--always", type=int, help="answer this status to every call")
     parser.add_argument("--delay-ms", type=int, default=0)
-    told = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     receiver = Receiver(
-        record=told.record,
+        record=options.record,
         secret=Settings().webhook_secret.get_secret_value().encode(),
-        fail_first=told.fail_first,
-        trouble=told.trouble,
-        always=told.always,
-        delay_s=told.delay_ms / 1000,
+        fail_first=options.fail_first,
+        trouble=options.trouble,
+        always=options.always,
+        delay_s=options.delay_ms / 1000,
     )
     receiver.remember()
-    asyncio.run(serve(receiver, told.port))
+    asyncio.run(serve(receiver, options.port))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 A view ``TARGET_of_SOURCE`` fills TARGET. Its own SELECT, read from the server, is the one
 definition of what must stand there: the comparison and the repair both run it over all raw rows.
-The latest tags alone are held against the log's own order: that of their view goes by the clocks
+Only the latest tags are compared in the log's own order: that of their view goes by the clocks
 of those who wrote, and one that is wrong must not hide that.
 """
 
@@ -60,8 +60,10 @@ def aggregates(client: Client) -> list[Aggregate]:
     ):
         views.setdefault(name.rpartition("_of_")[0], []).append(select)
     tables = _compared(client)
-    found = [_aggregate(client, name, tuple(views[name])) for name in sorted(tables & views.keys())]
-    return found + ([_latest_tags()] if _TAGS_LATEST in views else [])
+    aggregates = [
+        _aggregate(client, name, tuple(views[name])) for name in sorted(tables & views.keys())
+    ]
+    return aggregates + ([_latest_tags()] if _TAGS_LATEST in views else [])
 
 
 def difference(client: Client, aggregate: Aggregate) -> tuple[int, int, int]:
@@ -78,13 +80,13 @@ def difference(client: Client, aggregate: Aggregate) -> tuple[int, int, int]:
     if not bags:
         return rows, 0, 0
     chosen = ", ".join(map(str, bags))
-    one, other = (
+    stored, recomputed_rows = (
         f"SELECT * FROM ({side}) WHERE {_bag()} IN ({chosen})"  # noqa: S608 - as above
         for side in (aggregate.stored, aggregate.recomputed)
     )
     wrong, absent = client.execute(
-        f"SELECT (SELECT count() FROM ({one} EXCEPT {other})),"  # noqa: S608 - as above
-        f" (SELECT count() FROM ({other} EXCEPT {one}))"
+        f"SELECT (SELECT count() FROM ({stored} EXCEPT {recomputed_rows})),"  # noqa: S608 - as above
+        f" (SELECT count() FROM ({recomputed_rows} EXCEPT {stored}))"
     )[0]
     # A row that stands twice is in neither difference of sets.
     return rows, max(wrong, rows - recomputed, 0), max(absent, recomputed - rows, 0)

@@ -193,14 +193,16 @@ async def _compare_partition(
         there, refused = landed.up_to(max(chunk))
         logged += len(chunk)
         if refused or there != chunk:
-            missing += [one for one, n in chunk.items() if there[one] < n and not refused[one]]
+            missing += [
+                offset for offset, n in chunk.items() if there[offset] < n and not refused[offset]
+            ]
             extra += sorted((there.keys() | refused.keys()) - chunk.keys())
             double += [
-                one
-                for one, n in chunk.items()
-                if there[one] > n or refused[one] > 1 or (there[one] and refused[one])
+                offset
+                for offset, n in chunk.items()
+                if there[offset] > n or refused[offset] > 1 or (there[offset] and refused[offset])
             ]
-    extra += sorted({offset for found in landed.up_to(span.stop) for offset in found})
+    extra += sorted({offset for rest in landed.up_to(span.stop) for offset in rest})
     report.offsets("missing", tp, [offset for offset in missing if offset < committed])
     # Committed transactions only: an offset that the log does not have came from an aborted one.
     report.offsets("not_on_the_log", tp, extra)
@@ -247,12 +249,12 @@ async def _log(
     consumer.seek(tp, span.start)
     moved_s, position = time.monotonic(), span.start
     while position < span.stop:
-        found = await consumer.getmany(tp, timeout_ms=500)
+        fetched = await consumer.getmany(tp, timeout_ms=500)
         rows = Counter(
             {
-                one.offset: _rows_of(table, one)
-                for one in found.get(tp, ())
-                if one.offset < span.stop
+                record.offset: _rows_of(table, record)
+                for record in fetched.get(tp, ())
+                if record.offset < span.stop
             }
         )
         if rows:
@@ -293,14 +295,14 @@ def _recompute(client: Client, report: Report) -> list[Aggregate]:
     for attempt in range(_RECHECKS):
         if attempt:
             time.sleep(_RECHECK_S)
-        found = [(aggregate, *difference(client, aggregate)) for aggregate in doubtful]
-        report.aggregates |= {aggregate.name: rows for aggregate, rows, _, _ in found}
+        differences = [(aggregate, *difference(client, aggregate)) for aggregate in doubtful]
+        report.aggregates |= {aggregate.name: rows for aggregate, rows, _, _ in differences}
         findings = [
             {"check": "aggregate", "table": aggregate.name, "wrong": wrong, "absent": absent}
-            for aggregate, _, wrong, absent in found
+            for aggregate, _, wrong, absent in differences
             if wrong or absent
         ]
-        doubtful = [aggregate for aggregate, _, wrong, absent in found if wrong or absent]
+        doubtful = [aggregate for aggregate, _, wrong, absent in differences if wrong or absent]
         if not doubtful:
             return []
     report.findings += findings

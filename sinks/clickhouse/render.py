@@ -143,8 +143,8 @@ class _Cluster:
     def _of(self, database: str, text: str) -> str:
         """Return a view's text with the tables of this run named in full."""
         return _SOURCE.sub(
-            lambda found: (
-                f"{found[1]} {database}.{found[2]}" if found[2] in self._shard_by else found[0]
+            lambda match: (
+                f"{match[1]} {database}.{match[2]}" if match[2] in self._shard_by else match[0]
             ),
             text,
         )

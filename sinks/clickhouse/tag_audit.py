@@ -88,10 +88,10 @@ class TagAudit:
 
     def _ask(self, query: str, **params: Any) -> list[Any]:  # noqa: ANN401 - a driver's values
         try:
-            found = self._client.execute(query, params)
+            rows = self._client.execute(query, params)
         except Exception as error:
             raise as_missing(error) or error from error
-        return found if isinstance(found, list) else []
+        return rows if isinstance(rows, list) else []
 
 
 def _decode(text: str) -> Any:  # noqa: ANN401 - JSON

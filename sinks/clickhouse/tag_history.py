@@ -84,8 +84,8 @@ class TagHistory(History):
             yield name, []
 
     def _wanted(self) -> str:
-        held = "SELECT user FROM tag_changes WHERE tag = {tag:String}"
-        return f"(({self._mine}) OR user IN ({held})) AND user NOT IN ({_DONE})"
+        tagged = "SELECT user FROM tag_changes WHERE tag = {tag:String}"
+        return f"(({self._mine}) OR user IN ({tagged})) AND user NOT IN ({_DONE})"
 
     def _params(self, uptos: dict[int, int]) -> dict[str, Any]:
         return {

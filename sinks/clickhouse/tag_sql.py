@@ -217,7 +217,7 @@ def _weights(tag: _Weighted) -> str:
     if not tag.weights:
         return "1."
     names = ", ".join(map(quote, tag.weights))
-    return f"transform(event, [{names}], {[float(one) for one in tag.weights.values()]}, 1.)"
+    return f"transform(event, [{names}], {[float(weight) for weight in tag.weights.values()]}, 1.)"
 
 
 def _topk(tag: _Weighted, _at_ms: int) -> str:
@@ -313,7 +313,7 @@ def _churn(tag: _Rhythmic, at_ms: int) -> str:
     z_of = NormalDist().inv_cdf
     tenths = [z_of(tenth / 10) for tenth in range(1, 10)]
     limit = "greatest(1, ceil(m * pow(greatest(0, 1 - 1 / (9 * k) + ({z}) / (3 * sqrt(k))), 3)))"
-    levels = [limit.format(z=repr(z_of(one))) for one in (tag.high, tag.middle)]
+    levels = [limit.format(z=repr(z_of(bound))) for bound in (tag.high, tag.middle)]
     times = (
         "SELECT user, arraySlice(arraySort(groupArray(t)), -16) AS ts"
         f" FROM ({_values(tag)}) GROUP BY user"

@@ -116,7 +116,7 @@ class Journal:
         await self._producer.commit_transaction()
 
     async def _write_in_order(self, page: Page) -> None:
-        # A receipt twice can be told by its touch id; a receipt never written cannot.
+        # A repeated receipt shows by its touch id; a missing one shows by nothing.
         await self._send(list(self._outcomes(page)))
         await self._send(list(self._entries(page)))
         if page.next_offset is not None:
@@ -151,7 +151,7 @@ class Journal:
         if not closing.done():
             closing.cancel()
         elif not closing.cancelled():
-            closing.exception()  # looked at: what was not committed is told by the ledger
+            closing.exception()  # looked at: the ledger shows what was not committed
 
 
 async def restore_ledger(settings: Settings, partition: int) -> tuple[Ledger, int]:

@@ -1,4 +1,4 @@
-"""What becomes of a touch, as an event of its user: rules hear of it like of any other."""
+"""The result of a touch as an event of its user, which triggers rules as any other does."""
 
 from typing import Final
 

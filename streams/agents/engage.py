@@ -36,7 +36,7 @@ class Engage:
 
     ``origins`` keeps in each state since when and by which event the tags have their values;
     ``profiles`` writes the whole profile of each user whose tags a batch moved. ``noted``,
-    where somebody set it, is told of each user that is written.
+    where it is set, is called with each user that is written.
     """
 
     def __init__(self, engine: Engine, *, origins: bool = True, profiles: bool = False) -> None:

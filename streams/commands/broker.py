@@ -10,7 +10,7 @@ from schemas.errors import no_broker
 from schemas.settings import Settings
 from schemas.topics import ALL
 
-# The newest metadata.version that a broker of 4.2 supports, as it tells of itself; those of
+# The newest metadata.version that a broker of 4.2 supports, as it reports it; those of
 # 4.3 and 4.4 have the fault of docs/decisions/broker-version.md.
 _LAST_GOOD_METADATA: Final = 29
 
@@ -43,7 +43,7 @@ def known_fault(settings: Settings) -> str | None:
     try:
         newest = admin.describe_features().get("metadata.version", {}).get("supported", (0, 0))[1]
     except KafkaError:
-        # A broker that cannot tell its features is older, or no Apache Kafka.
+        # A broker that cannot list its features is older, or no Apache Kafka.
         return None
     finally:
         admin.close()

@@ -103,13 +103,13 @@ def migrate(
         return
     if cluster or roles:
         raise typer.BadParameter("--cluster and --roles go with --print")
-    made = _migrate(Settings())
+    created = _migrate(Settings())
     if as_json:
-        print_json(made)
+        print_json(created)
     else:
-        print(f"topics made: {', '.join(made['topics']) or 'none missing'}")
-        print(f"migrations applied: {', '.join(made['migrations']) or 'none missing'}")
-        print(f"views made: {len(made['views'])}")
+        print(f"topics made: {', '.join(created['topics']) or 'none missing'}")
+        print(f"migrations applied: {', '.join(created['migrations']) or 'none missing'}")
+        print(f"views made: {len(created['views'])}")
 
 
 @app.command()
@@ -262,8 +262,8 @@ def _migrate(settings: Settings) -> dict[str, list[str]]:
 
     if settings.kafka_transactions and (fault := known_fault(settings)):
         print(f"siyu: warning: {settings.kafka}: {fault}", file=sys.stderr)
-    made = {"topics": ensure_topics(settings), "migrations": migrate_tables(settings)}
-    return made | {"views": make_views(settings)}
+    created = {"topics": ensure_topics(settings), "migrations": migrate_tables(settings)}
+    return created | {"views": make_views(settings)}
 
 
 def _guarded(command: Callable[[], None]) -> int:

@@ -21,12 +21,14 @@ def print_json(value: Any) -> None:  # noqa: ANN401 - whatever JSON can hold
 def end_tests(failures: Sequence[object], *, as_json: bool, **counts: int) -> NoReturn:
     """Print what tests of a rulebook found, with what was counted; exit 1 on a failure."""
     if as_json:
-        print_json({"ok": not failures, **counts, "failures": [str(one) for one in failures]})
+        print_json(
+            {"ok": not failures, **counts, "failures": [str(failure) for failure in failures]}
+        )
     else:
         for failure in failures:
             print(failure)  # noqa: T201 - as above
-        told = [f"{count} {what}" for what, count in counts.items()]
-        print(", ".join([*told, f"{len(failures)} failures"]))  # noqa: T201 - as above
+        sums = [f"{count} {what}" for what, count in counts.items()]
+        print(", ".join([*sums, f"{len(failures)} failures"]))  # noqa: T201 - as above
     raise typer.Exit(1 if failures else 0)
 
 

@@ -2,7 +2,7 @@
 
 aiokafka 0.14 sends the next fetch as soon as one is answered (``Fetcher._proc_fetch_request``)
 and has no setting for a pause; its ``highwater()`` and ``last_stable_offset()`` assert that the
-partition is assigned, which a rebalance may undo at any moment, and tell no time.
+partition is assigned, which a rebalance may undo at any moment, and do not say when.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ class FetchAnswer(NamedTuple):
     highwater: int | None
     """The offset behind the last record."""
     last_stable: int | None
-    """The offset behind the last record that no open transaction hides; -1, ``None``: not told."""
+    """The offset behind the last record that no open transaction hides; -1, ``None``: unknown."""
 
 
 def last_answer(consumer: AIOKafkaConsumer, at: TopicPartition) -> FetchAnswer | None:

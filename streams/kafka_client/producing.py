@@ -28,7 +28,7 @@ def shorten_transaction_pause() -> None:
 def on_sender_end(producer: AIOKafkaProducer, ended: Callable[[], None]) -> None:
     """Call *ended* when a started producer can send no more.
 
-    Its sender task (``_sender.sender_task``) is private, and the only place that tells of a
+    Its sender task (``_sender.sender_task``) is private, and the only place that shows a
     fatal error.
     """
     producer._sender.sender_task.add_done_callback(lambda _: ended())

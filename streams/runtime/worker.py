@@ -228,7 +228,7 @@ def _new_app(settings: Settings, group: str, topics: frozenset[str]) -> _App:
         broker_max_poll_records=settings.worker_batch_records,
         broker_session_timeout=settings.worker_session_timeout_s,
         broker_heartbeat_interval=settings.worker_session_timeout_s / 4,
-        # A restore may take minutes; the heartbeat tells that the process lives.
+        # A restore may take minutes; the heartbeat shows that the process lives.
         broker_max_poll_interval=600.0,
         stream_wait_empty=False,
     )

@@ -18,15 +18,15 @@ class Budget:
 
     def __init__(self, limit_bytes: int, gauge: Gauge) -> None:
         self._limit_bytes = limit_bytes
-        self._held_bytes = 0
-        # Asked when somebody looks, not told at each of four changes a request.
-        gauge.set_function(lambda: self._held_bytes)
+        self._taken_bytes = 0
+        # Read at each scrape instead of set at each of a request's four changes.
+        gauge.set_function(lambda: self._taken_bytes)
 
     def shift(self, delta_bytes: int) -> None:
         """Take (or give back) bytes; raises ``Overloaded`` and takes nothing over the bound."""
-        if delta_bytes > 0 and self._held_bytes + delta_bytes > self._limit_bytes:
+        if delta_bytes > 0 and self._taken_bytes + delta_bytes > self._limit_bytes:
             raise Overloaded
-        self._held_bytes += delta_bytes
+        self._taken_bytes += delta_bytes
 
 
 class Hold:

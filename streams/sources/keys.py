@@ -1,7 +1,7 @@
 """Write keys at the edge: whom a request speaks for, whether it is signed, how much it may send.
 
 Keys are found by their SHA-256 and signatures compared in constant time, so that how long
-an answer takes tells nothing about a key.
+an answer takes says nothing about a key.
 """
 
 import hashlib
@@ -71,8 +71,8 @@ def unsigned(
     """Return why a request must be refused that its account's secret did not sign."""
     if account.secret is None:
         return None
-    stamp, given = headers.get(TIMESTAMP_HEADER, ""), headers.get(SIGNATURE_HEADER, "")
-    if verify(account.secret, stamp, given, body, now_s=now_s):
+    stamp, signature = headers.get(TIMESTAMP_HEADER, ""), headers.get(SIGNATURE_HEADER, "")
+    if verify(account.secret, stamp, signature, body, now_s=now_s):
         return None
     what = f"sign the body as sent: {TIMESTAMP_HEADER} in seconds, {SIGNATURE_HEADER} v1=<hex>"
     return Refusal(401, "bad_signature", what)

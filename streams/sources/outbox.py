@@ -1,7 +1,7 @@
 """Records of many requests, sent together: one batch for each partition is on its way at a time.
 
 While a batch waits for its ack the next one gathers, so the batches grow with the load,
-and what a request is told hangs on one future and not on one for each of its records.
+and a request waits for one future instead of one for each of its records.
 """
 
 import asyncio
@@ -28,15 +28,15 @@ Fatal = Callable[[Exception], None]
 class _Ticket:
     """What one request waits for: the acks of all its records, or the first failure."""
 
-    __slots__ = ("future", "left")
+    __slots__ = ("future", "unacked")
 
     def __init__(self, records: int) -> None:
-        self.left = records
+        self.unacked = records
         self.future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def acked(self, records: int) -> None:
-        self.left -= records
-        if not self.left and not self.future.done():
+        self.unacked -= records
+        if not self.unacked and not self.future.done():
             self.future.set_result(None)
 
     def fail(self, error: BrokerUnavailable) -> None:
@@ -119,7 +119,7 @@ class Outbox:
         queue = lane.queue
         while queue:
             record, ticket = queue[0]
-            # Its client has been told that nothing of it is sure: it sends all of it again.
+            # Its client has had an error and sends all of it again.
             if not ticket.future.done():
                 if (
                     batch.append(

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 class Publisher:
     """A producer that comes up, and comes back, whenever the broker does.
 
-    It is idempotent unless told that the broker has no producer ids (the stand-in).
+    It is idempotent, except for a broker that has no producer ids (the stand-in).
     """
 
     def __init__(self, bootstrap: str, *, idempotent: bool = True) -> None:

@@ -109,9 +109,9 @@ def item_key(item: bytes) -> bytes:
         ("anonymous_id", ids.anonymousId),
         ("anonymous_id", ids.anonymous_id),
     ):
-        found = text(bytes(raw))
-        if found:
-            key = f"{kind}:{found}".encode()
+        said = text(bytes(raw))
+        if said:
+            key = f"{kind}:{said}".encode()
             return key if len(key) <= _MAX_KEY_BYTES else key[:128] + b"#" + _digest(key)
     return _digest(item)
 

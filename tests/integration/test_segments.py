@@ -157,7 +157,7 @@ def test_clickhouse_and_the_engine_agree_on_who_is_in_for_every_shape_of_a_condi
         assert members == live[segment.id], segment.where
         assert store.count(segment) == len(members)
         # Everybody came by an event, so each entry was written.
-        assert store.told(segment) == len(members)
+        assert store.entered(segment) == len(members)
     # Four ask for nothing but absence, which nobody has shown; the others divide the users.
     divided = [one for one, users in live.items() if one.startswith("segment_") and users]
     assert len(divided) >= len(CONDITIONS) - 4

@@ -32,8 +32,8 @@ def runtime(
     unknown = [name for name in peers if name not in PEERS]
     if unknown:
         raise typer.BadParameter(f"--vs {unknown[0]}: expected some of {', '.join(PEERS)}")
-    found = harness.run(vs=peers, events=events, users=users, rounds=rounds, quiet=as_json)
-    _print_bench(found, as_json=as_json)
+    report = harness.run(vs=peers, events=events, users=users, rounds=rounds, quiet=as_json)
+    _print_bench(report, as_json=as_json)
 
 
 @app.command("restore")
@@ -126,8 +126,8 @@ def engage(
     """Run the full engage agent, and Quix Streams on its three-line job, in alternating rounds."""
     with _benchmarks():
         from benchmarks import engage as engage_bench
-    found = engage_bench.run(events=events, users=users, rounds=rounds, quiet=as_json)
-    _print_bench(found, as_json=as_json)
+    report = engage_bench.run(events=events, users=users, rounds=rounds, quiet=as_json)
+    _print_bench(report, as_json=as_json)
 
 
 @app.command("rules")
@@ -155,10 +155,10 @@ def lookup(
     """Ask a worker for users, at rest and under load; what that keeps costs each event."""
     with _benchmarks():
         from benchmarks import lookup as lookup_bench
-    found = lookup_bench.run(
+    report = lookup_bench.run(
         users=users, requests=requests, rounds=rounds, load=load, quiet=as_json
     )
-    _print_bench(found, as_json=as_json)
+    _print_bench(report, as_json=as_json)
 
 
 @app.command("tags")
@@ -192,9 +192,9 @@ def _benchmarks() -> Iterator[None]:
         ) from missing
 
 
-def _print_bench(found: dict[str, Any], *, as_json: bool) -> None:
+def _print_bench(report: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
-        print_json(found)
+        print_json(report)
     else:
         rows = [
             [
@@ -203,9 +203,9 @@ def _print_bench(found: dict[str, Any], *, as_json: bool) -> None:
                     row.get, ("median", "unit", "cpu_s_per_100k", "peak_rss_mb", "largest_pause_ms")
                 ),
             ]
-            for name, row in found["results"].items()
+            for name, row in report["results"].items()
         ]
         print_table(["", "median", "unit", "CPU s/100k", "RSS MB", "largest pause ms"], rows)
-        for name, value in (found["ratios"] | found["checks"]).items():
+        for name, value in (report["ratios"] | report["checks"]).items():
             print(f"{name}: {value}")
-    raise typer.Exit(0 if all(found["checks"].values()) else 1)
+    raise typer.Exit(0 if all(report["checks"].values()) else 1)

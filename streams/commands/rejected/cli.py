@@ -23,7 +23,7 @@ def list_rejects(*, as_json: Json = False) -> None:
 
     groups = asyncio.run(list_groups(Settings()))
     if as_json:
-        told = [
+        rows = [
             {
                 "fingerprint": group.fingerprint,
                 "stage": group.stage,
@@ -40,10 +40,10 @@ def list_rejects(*, as_json: Json = False) -> None:
             }
             for group in groups
         ]
-        print_json({"groups": told, "total": sum(group.count for group in groups)})
+        print_json({"groups": rows, "total": sum(group.count for group in groups)})
         return
     columns = "fingerprint", "count", "redriven", "stage", "reason", "last seen", "detail", "remedy"
-    rows = [
+    shown = [
         [
             group.fingerprint,
             group.count,
@@ -56,7 +56,7 @@ def list_rejects(*, as_json: Json = False) -> None:
         ]
         for group in groups
     ]
-    print_table(columns, rows) if rows else print("nothing was rejected")
+    print_table(columns, shown) if shown else print("nothing was rejected")
 
 
 @app.command()
@@ -67,17 +67,17 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Print rejects of one cause with their bytes, as they came in."""
-    found = asyncio.run(_shown(Settings(), fingerprint, limit))
+    rejects = asyncio.run(_shown(Settings(), fingerprint, limit))
     if as_json:
-        print_json({"fingerprint": fingerprint, "rejects": found})
-    elif not found:
+        print_json({"fingerprint": fingerprint, "rejects": rejects})
+    elif not rejects:
         print(f"no reject has the fingerprint {fingerprint}; `siyu rejected list` shows them")
     else:
-        for one in found:
-            body = one.pop("body_base64")
-            print(*(f"{key}: {value}" for key, value in one.items() if key != "body"), sep="\n")
-            print(one["body"] if one["body"] is not None else f"base64: {body}", end="\n\n")
-    raise typer.Exit(0 if found else 1)
+        for reject in rejects:
+            body = reject.pop("body_base64")
+            print(*(f"{key}: {value}" for key, value in reject.items() if key != "body"), sep="\n")
+            print(reject["body"] if reject["body"] is not None else f"base64: {body}", end="\n\n")
+    raise typer.Exit(0 if rejects else 1)
 
 
 @app.command()
@@ -101,7 +101,7 @@ def redrive(
     settings = Settings()
     validator = Validator(settings.pii_key.get_secret_value().encode(), load_plan(settings.plan))
     choice = Choice(fingerprint, stage, reason)
-    outcome = asyncio.run(run(settings, validator, choice, dry_run=dry_run, force=force)).told()
+    outcome = asyncio.run(run(settings, validator, choice, dry_run=dry_run, force=force)).as_json()
     if as_json:
         print_json({"dry_run": dry_run, **outcome})
         return
@@ -120,13 +120,13 @@ async def _shown(settings: Settings, fingerprint: str, limit: int) -> list[dict[
     from streams.commands.rejected.log import read_redriven, read_rejects
 
     redriven = await read_redriven(settings)
-    found: list[dict[str, Any]] = []
+    shown: list[dict[str, Any]] = []
     async for kept in read_rejects(settings):
         reject = kept.reject
         if reject.fingerprint != fingerprint:
             continue
         envelope = reject.envelope
-        found.append(
+        shown.append(
             {
                 "id": kept.id,
                 "stage": reject.stage,
@@ -142,9 +142,9 @@ async def _shown(settings: Settings, fingerprint: str, limit: int) -> list[dict[
                 "body_base64": base64.b64encode(reject.body).decode(),
             }
         )
-        if len(found) == limit:
+        if len(shown) == limit:
             break
-    return found
+    return shown
 
 
 def _time(epoch_ms: int) -> str:

@@ -34,7 +34,7 @@ class Kept:
 
 
 @dataclass(slots=True)
-class Group:
+class RejectGroup:
     """Rejects that failed alike; times are epoch ms of the records."""
 
     fingerprint: str
@@ -62,22 +62,22 @@ async def read_rejects(settings: Settings) -> AsyncIterator[Kept]:
 
 async def read_redriven(settings: Settings) -> dict[str, str]:
     """Return the fingerprint by id of every reject that was redriven."""
-    found = {}
+    fingerprints = {}
     async for record in read_topic(settings, REDRIVEN):
         if record.key is not None and record.value is not None:
-            found[record.key.decode()] = decode_redriven(record.value).fingerprint
-    return found
+            fingerprints[record.key.decode()] = decode_redriven(record.value).fingerprint
+    return fingerprints
 
 
-async def list_groups(settings: Settings) -> list[Group]:
+async def list_groups(settings: Settings) -> list[RejectGroup]:
     """Return the groups of all rejects, the largest first."""
     redriven = await read_redriven(settings)
-    groups: dict[str, Group] = {}
+    groups: dict[str, RejectGroup] = {}
     async for kept in read_rejects(settings):
         reject = kept.reject
         group = groups.get(reject.fingerprint)
         if group is None:
-            group = groups[reject.fingerprint] = Group(
+            group = groups[reject.fingerprint] = RejectGroup(
                 reject.fingerprint,
                 reject.stage,
                 reject.reason,

@@ -35,7 +35,7 @@ _TRANSACTION_TIMEOUT_MS: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Which rejects: all that have each of the given values."""
+    """Which rejects: all that match each value that is set."""
 
     fingerprint: str = ""
     stage: Stage | str = ""
@@ -62,7 +62,7 @@ class Outcome:
     sent: int = 0
     still: Counter[str] = field(default_factory=Counter)
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the outcome as JSON has it."""
         tried = self.recovers + self.still.total()
         return {

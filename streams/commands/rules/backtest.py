@@ -50,23 +50,23 @@ class BacktestFold:
 
     def __init__(self, book: Runnable, span: Span, *, kept: bool) -> None:
         self._engine, self._span = book.engine(), span
-        self.found = Tally(said={} if kept else None)
+        self.totals = Tally(said={} if kept else None)
 
     def user(self, user: str, events: list[Event], /) -> None:
         """Take a user with all the user's events, in log order."""
         said, left_out = decisions_of(self._engine, user, events, self._span.until_ms)
-        self.found.users += 1
-        self.found.events += len(events)
-        self.found.leave_out(left_out)
+        self.totals.users += 1
+        self.totals.events += len(events)
+        self.totals.leave_out(left_out)
         from_ms = self._span.from_ms
-        self.found.add_user([one for one in said if one[1].time_ms >= from_ms])
+        self.totals.add_user([decision for decision in said if decision[1].time_ms >= from_ms])
 
 
 def runnable(settings: Settings, book: Book, *, awake: str | None = None) -> Runnable:
     """Return what processes make an engine of; the rulebook is compiled once here, as a check."""
-    made = Runnable(book.folder.resolve(), settings.plan, settings.timer_settle_ms, awake)
-    made.engine()
-    return made
+    book_to_run = Runnable(book.folder.resolve(), settings.plan, settings.timer_settle_ms, awake)
+    book_to_run.engine()
+    return book_to_run
 
 
 def backtest(
@@ -83,21 +83,21 @@ def backtest(
 
     ``live`` holds the decisions against those that were made: see ``compare``.
     """
-    made = runnable(settings, book, awake=rule)
-    rulebook = made.load()
+    to_run = runnable(settings, book, awake=rule)
+    rulebook = to_run.load()
     extent = History(settings.clickhouse, span.until_ms).extent()
     began_s = time.perf_counter()
     tally: Tally = fan_out(
         settings.clickhouse,
         span.until_ms,
         extent,
-        partial(BacktestFold, made, span, kept=live),
+        partial(BacktestFold, to_run, span, kept=live),
         processes=processes,
         title="" if quiet else "backtest",
         clocked=live,
     )
     seconds = time.perf_counter() - began_s
-    wanted = [one for one in rulebook.rules if rule in (None, one.id)]
+    wanted = [defined for defined in rulebook.rules if rule in (None, defined.id)]
     report = {
         "backtest": {
             "rulebook": book.version,
@@ -112,9 +112,9 @@ def backtest(
         "seconds": round(seconds, 2),
         "events_per_s": round(tally.events / seconds) if seconds else 0,
         "rules": {
-            one.id: {"status": one.status, "version": rulebook.versions[one.id]}
-            | tally.rules.get(one.id, RuleTally()).told()
-            for one in wanted
+            defined.id: {"status": defined.status, "version": rulebook.versions[defined.id]}
+            | tally.rules.get(defined.id, RuleTally()).as_json()
+            for defined in wanted
         },
     }
     if live:
@@ -126,9 +126,9 @@ def backtest(
 def _engine(book: Runnable) -> Engine:
     rulebook = book.load()
     rules = tuple(
-        one.model_copy(update={"status": "live"})
-        if one.id == book.awake and one.status in ("draft", "paused")
-        else one
-        for one in rulebook.rules
+        rule.model_copy(update={"status": "live"})
+        if rule.id == book.awake and rule.status in ("draft", "paused")
+        else rule
+        for rule in rulebook.rules
     )
     return decider(replace(rulebook, rules=rules), settle_ms=book.settle_ms)

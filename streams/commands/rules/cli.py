@@ -87,7 +87,7 @@ def push(
     from streams.commands.rules.push import push as run
 
     settings = Settings()
-    _told(run(settings, folder or settings.rulebook, note=note, tested=not untested), as_json)
+    _print_push(run(settings, folder or settings.rulebook, note=note, tested=not untested), as_json)
 
 
 @app.command()
@@ -100,7 +100,7 @@ def pause(
     """Stop one rule now: pushes the rulebook in force with the rule paused."""
     from streams.commands.rules.push import set_status
 
-    _told(set_status(Settings(), rule, "paused", note=note), as_json)
+    _print_push(set_status(Settings(), rule, "paused", note=note), as_json)
 
 
 @app.command()
@@ -113,7 +113,7 @@ def resume(
     """Let one rule go live: pushes the rulebook in force with the rule live."""
     from streams.commands.rules.push import set_status
 
-    _told(set_status(Settings(), rule, "live", note=note), as_json)
+    _print_push(set_status(Settings(), rule, "live", note=note), as_json)
 
 
 @app.command()
@@ -144,9 +144,9 @@ def explain(
     print_json(report) if as_json else show_explained(report, _console())
 
 
-def _told(pushed: Any, as_json: bool) -> None:  # noqa: ANN401 - a Push, whose module is imported on use
+def _print_push(pushed: Any, as_json: bool) -> None:  # noqa: ANN401 - a Push, whose module is imported on use
     if as_json:
-        print_json(pushed.told())
+        print_json(pushed.as_json())
         return
     same = pushed.replaced == pushed.version
     print(
@@ -168,14 +168,14 @@ def _span(start: str, to: str) -> Any:  # noqa: ANN401 - a Span, whose module is
 def _moment_ms(text: str) -> int:
     """Return epoch ms of a day or time; without a zone it is the brand's, Asia/Shanghai."""
     try:
-        found = datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))
+        moment = datetime.fromisoformat(re.sub(r"Z$", "+00:00", text))
     except ValueError:
         raise typer.BadParameter(
             f"{text!r} is no time: write 2026-11-01 or 2026-11-01T09:00+08:00"
         ) from None
-    if found.tzinfo is None:
-        found = found.replace(tzinfo=ZoneInfo("Asia/Shanghai"))
-    return round(found.timestamp() * 1000)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo("Asia/Shanghai"))
+    return round(moment.timestamp() * 1000)
 
 
 def _console() -> Console:

@@ -1,4 +1,4 @@
-"""A backtest held against the decisions that were made live: the same set, or where not."""
+"""Compare a backtest with the decisions that were made live: the same set, or the differences."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -37,14 +37,24 @@ def compare(
     """
     bounds = {"from": span.from_ms, "to": span.until_ms}
     rows = ask(settings.clickhouse, _MADE, rule=rule or "", **bounds)
-    made = {row[0]: Said(*row[1:]) for row in rows}
-    mine = {one: said for one, said in replayed.items() if rule in (None, said.rule)}
+    live = {row[0]: Said(*row[1:]) for row in rows}
+    here = {
+        decision_id: said for decision_id, said in replayed.items() if rule in (None, said.rule)
+    }
     last_ms = span.until_ms - _ON_ITS_WAY_MS
-    only_live = [i for i in made.keys() - mine.keys() if made[i].at_ms < last_ms]
-    only_here = [i for i in mine.keys() - made.keys() if mine[i].at_ms < last_ms]
-    both = made.keys() & mine.keys()
-    other = [i for i in both if made[i][:3] != mine[i][:3]]
-    found: list[tuple[str, list[str]]] = [
+    only_live = [
+        decision_id
+        for decision_id in live.keys() - here.keys()
+        if live[decision_id].at_ms < last_ms
+    ]
+    only_here = [
+        decision_id
+        for decision_id in here.keys() - live.keys()
+        if here[decision_id].at_ms < last_ms
+    ]
+    both = live.keys() & here.keys()
+    other = [decision_id for decision_id in both if live[decision_id][:3] != here[decision_id][:3]]
+    groups: list[tuple[str, list[str]]] = [
         ("only live", only_live),
         ("only backtest", only_here),
         ("other outcome", other),
@@ -58,15 +68,15 @@ def compare(
         "samples": [
             {
                 "what": what,
-                "decision_id": i,
-                "live": _told(made.get(i)),
-                "backtest": _told(mine.get(i)),
+                "decision_id": decision_id,
+                "live": _said_as_json(live.get(decision_id)),
+                "backtest": _said_as_json(here.get(decision_id)),
             }
-            for what, ids in found
-            for i in sorted(ids)[:_SAMPLES]
+            for what, ids in groups
+            for decision_id in sorted(ids)[:_SAMPLES]
         ],
     }
 
 
-def _told(said: Said | None) -> dict[str, Any] | None:
+def _said_as_json(said: Said | None) -> dict[str, Any] | None:
     return said._asdict() if said else None

@@ -84,21 +84,21 @@ class DiffFold:
 
     def __init__(self, old: Runnable, new: Runnable, span: Span) -> None:
         self._engines, self._span = (old.engine(), new.engine()), span
-        self.found = Diffs()
+        self.totals = Diffs()
 
     def user(self, user: str, events: list[Event], /) -> None:
         """Take a user with all the user's events, in log order."""
-        found, by_rule = self.found, dict[str, tuple[list[Decision], list[Decision]]]()
-        found.users += 1
-        found.events += len(events)
+        totals, by_rule = self.totals, dict[str, tuple[list[Decision], list[Decision]]]()
+        totals.users += 1
+        totals.events += len(events)
         for side, engine in enumerate(self._engines):
             said, left_out = decisions_of(engine, user, events, self._span.until_ms)
-            found.unfoldable += len(left_out)
+            totals.unfoldable += len(left_out)
             for _, decision in said:
                 if decision.time_ms >= self._span.from_ms:
                     by_rule.setdefault(decision.rule, ([], []))[side].append(decision)
         for rule, (old, new) in by_rule.items():
-            found.rules.setdefault(rule, RuleDiff()).add_user(old, new)
+            totals.rules.setdefault(rule, RuleDiff()).add_user(old, new)
 
 
 def diff(
@@ -111,19 +111,19 @@ def diff(
     quiet: bool = False,
 ) -> dict[str, Any]:
     """Return the report: for each rule how often it fires, whom it reaches, who gains and loses."""
-    made = runnable(settings, old), runnable(settings, new)
-    books = made[0].load(), made[1].load()
+    both = runnable(settings, old), runnable(settings, new)
+    books = both[0].load(), both[1].load()
     extent = History(settings.clickhouse, span.until_ms).extent()
     began_s = time.perf_counter()
-    found: Diffs = fan_out(
+    totals: Diffs = fan_out(
         settings.clickhouse,
         span.until_ms,
         extent,
-        partial(DiffFold, *made, span),
+        partial(DiffFold, *both, span),
         processes=processes,
         title="" if quiet else "diff",
     )
-    rules = dict.fromkeys(one.id for book in books for one in book.rules)
+    rules = dict.fromkeys(defined.id for book in books for defined in book.rules)
     return {
         "diff": {
             "old": {"name": old.name, "rulebook": old.version},
@@ -131,12 +131,13 @@ def diff(
             "from_ms": span.from_ms,
             "to_ms": span.until_ms,
         },
-        "events": found.events,
-        "users": found.users,
-        "unfoldable": found.unfoldable,
+        "events": totals.events,
+        "users": totals.users,
+        "unfoldable": totals.unfoldable,
         "seconds": round(time.perf_counter() - began_s, 2),
         "rules": {
-            rule: {"change": _change(rule, *books)} | _told(found.rules.get(rule, RuleDiff()))
+            rule: {"change": _change(rule, *books)}
+            | _rule_as_json(totals.rules.get(rule, RuleDiff()))
             for rule in rules
         },
     }
@@ -149,34 +150,39 @@ def _change(rule: str, old: Rulebook, new: Rulebook) -> Change:
         return "removed"
     if old.versions[rule] != new.versions[rule]:
         return "changed"
-    before, after = ({one.id: one.status for one in book.rules}[rule] for book in (old, new))
+    before, after = (
+        {defined.id: defined.status for defined in book.rules}[rule] for book in (old, new)
+    )
     return "same" if before == after else "status"
 
 
-def _told(found: RuleDiff) -> dict[str, Any]:
+def _rule_as_json(figures: RuleDiff) -> dict[str, Any]:
     def samples(pairs: list[Pair]) -> list[dict[str, Any]]:
-        some = sorted(pairs, key=lambda pair: next(one.user for one in pair if one))[:_SAMPLES]
         return [
             {
-                "user": next(one.user for one in pair if one),
+                "user": _user_of(pair),
                 "old": as_sample(pair[0]) if pair[0] else None,
                 "new": as_sample(pair[1]) if pair[1] else None,
             }
-            for pair in some
+            for pair in sorted(pairs, key=_user_of)[:_SAMPLES]
         ]
 
     return {
-        "fires_old": found.fires[0],
-        "fires_new": found.fires[1],
-        "reach_old": found.reach[0],
-        "reach_new": found.reach[1],
-        "gain": found.gain,
-        "lose": found.lose,
-        "gains": samples(found.gains),
-        "loses": samples(found.loses),
+        "fires_old": figures.fires[0],
+        "fires_new": figures.fires[1],
+        "reach_old": figures.reach[0],
+        "reach_new": figures.reach[1],
+        "gain": figures.gain,
+        "lose": figures.lose,
+        "gains": samples(figures.gains),
+        "loses": samples(figures.loses),
     }
 
 
+def _user_of(pair: Pair) -> str:
+    return next(decision.user for decision in pair if decision)
+
+
 def _telling(said: Sequence[Decision]) -> Decision | None:
-    """Return the decision that tells most: the first that fires, else the last one made."""
-    return next((one for one in said if fires(one)), said[-1] if said else None)
+    """Return the decision that matters most: the first that fires, else the last."""
+    return next((decision for decision in said if fires(decision)), said[-1] if said else None)

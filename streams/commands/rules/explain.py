@@ -90,8 +90,8 @@ def explain(
         rows = ask(settings.clickhouse, _KNOWN_AS, id=value, user=user)
         report["known_as"] = [row[0] for row in rows]
         return report
-    spoken = {one["rule"] for one in decisions}
-    silent = {one.id for one in rulebook.rules if rule in (None, one.id)} - spoken
+    spoken = {decision["rule"] for decision in decisions}
+    silent = {defined.id for defined in rulebook.rules if rule in (None, defined.id)} - spoken
     if silent:
         engine = Engine(rulebook, settle_ms=settings.timer_settle_ms)
         report["silent"] = _silences(engine, silent, events, span)
@@ -128,18 +128,21 @@ def _decisions(settings: Settings, user: str, span: Span, rule: str | None) -> l
         )
     bounds = {"from": span.from_ms, "to": span.until_ms}
     rows = ask(settings.clickhouse, _DECISIONS, user=user, rule=rule or "", **bounds)
-    found = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
-    for one in found:
-        one["tags"], one["trace"] = json.loads(one["tags"]), json.loads(one["trace"])
+    decisions = [dict(zip(_COLUMNS, row, strict=True)) for row in rows]
+    for decision in decisions:
+        decision["tags"], decision["trace"] = (
+            json.loads(decision["tags"]),
+            json.loads(decision["trace"]),
+        )
         # The touches of later steps append -1, -2 and so on to the id of the first.
-        own = one["touch_id"]
-        one["receipts"] = [
+        own = decision["touch_id"]
+        decision["receipts"] = [
             receipt
             for touch, all_of_it in receipts.items()
             if own and (touch == own or touch.startswith(f"{own}-"))
             for receipt in all_of_it
         ]
-    return found
+    return decisions
 
 
 def _silences(
@@ -149,20 +152,20 @@ def _silences(
     state, said = engine.load(None), list[Decision]()
     with suppress(Unfoldable):
         for _, effects in replay(engine, events[0].user, events, span.until_ms, state):
-            said += [one for one in effects.decisions if one.time_ms >= span.from_ms]
+            said += [decision for decision in effects.decisions if decision.time_ms >= span.from_ms]
     tags = engine.read_tags(state, span.until_ms)
-    found = []
+    silences = []
     for rule in engine.rulebook.rules:
         if rule.id not in silent:
             continue
-        would = [one for one in said if one.rule == rule.id]
+        would = [decision for decision in said if decision.rule == rule.id]
         if would:
             why, trace = [_would(would)], would[-1].trace
         else:
             silence = why_not(rule, events, tags, span.until_ms)
             why, trace = silence.why, silence.trace
-        found.append({"rule": rule.id, "status": rule.status, "why": why, "trace": trace})
-    return found
+        silences.append({"rule": rule.id, "status": rule.status, "why": why, "trace": trace})
+    return silences
 
 
 def _would(decisions: list[Decision]) -> str:

@@ -27,7 +27,7 @@ class Fold(Protocol):
     """Folds one user after the other; made in the process in which it runs."""
 
     @property
-    def found(self) -> Any:  # noqa: ANN401 - each fold finds its own
+    def totals(self) -> Any:  # noqa: ANN401 - each fold finds its own
         """What came of the users; ``merge(other)`` takes in what came of others."""
 
     def user(self, user: str, events: list[Event], /) -> None:
@@ -52,7 +52,7 @@ def fan_out(
         history, fold = History(url, until_ms, clocked=clocked), make()
         for user, events in history.users(0, 1):
             fold.user(user, events)
-        return fold.found
+        return fold.totals
     processes = processes or os.cpu_count() or 1
     # As many for each process, so that none is left alone with the last one.
     parts = processes * max(1, -(-extent.events // (EVENTS_PER_PART * processes)))
@@ -85,11 +85,11 @@ def _gather(waiting: set[Any], tick: Callable[[], None]) -> Any:  # noqa: ANN401
         while waiting:
             for part in _ended(waiting):
                 waiting.discard(part)
-                found = part.result()
+                totals = part.result()
                 if merged is None:
-                    merged = found
+                    merged = totals
                 else:
-                    merged.merge(found)
+                    merged.merge(totals)
             tick()
     except BaseException:
         for part in waiting:
@@ -127,4 +127,4 @@ def _fold_part(part: int, parts: int) -> Any:  # noqa: ANN401 - as fan_out
             untold = 0
     with done.get_lock():
         done.value += untold
-    return fold.found
+    return fold.totals

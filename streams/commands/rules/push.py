@@ -43,7 +43,7 @@ class Push:
     tests: int
     changed: dict[str, str]
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return it for a program."""
         return {
             "version": self.version,
@@ -75,7 +75,7 @@ def set_status(settings: Settings, rule: str, status: Status, *, note: str = "")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
         after = _checked(settings, Path(folder))
-    wanted = {one.id: one.status for one in before.rules} | {rule: status}
+    wanted = {rule.id: rule.status for rule in before.rules} | {rule: status}
     if after.versions != before.versions or {r.id: r.status for r in after.rules} != wanted:
         raise ConfigInvalid(
             rule, "its status is written in an unusual way", hint="edit the file and push it"
@@ -97,10 +97,10 @@ def with_status(files: Mapping[str, str], rule: str, status: Status) -> dict[str
             path.write_text(text, "utf-8")
             located = read_yaml(path)
         rules = located.data.get("rules", []) if isinstance(located.data, dict) else []
-        for i, one in enumerate(rules):
-            known.append(one["id"])
-            if one["id"] == rule:
-                has = "status" in one
+        for i, definition in enumerate(rules):
+            known.append(definition["id"])
+            if definition["id"] == rule:
+                has = "status" in definition
                 number = located.lines["rules", i, "status" if has else "id"] - 1
                 return {**files, name: _edited(text, number, rule, status, has=has)}
     raise ConfigInvalid(rule, "no such rule in the rulebook in force", hint=suggest(rule, known))
@@ -181,20 +181,20 @@ def _changes(settings: Settings, published: Published, rulebook: Rulebook) -> di
     """Return what became of rules, against the version that was in force."""
     before = published.newest
     if before is None:
-        return {one.id: "added" for one in rulebook.rules}
+        return {rule.id: "added" for rule in rulebook.rules}
     try:
         old = load_rulebook(keep_copy(before.files), load_plan(settings.plan))
     except ConfigInvalid:  # an older program took it, or the plan moved on
         return {}
-    statuses = [{one.id: one.status for one in book.rules} for book in (old, rulebook)]
-    found: dict[str, str] = {}
+    statuses = [{rule.id: rule.status for rule in book.rules} for book in (old, rulebook)]
+    changes: dict[str, str] = {}
     for rule in dict.fromkeys([*old.versions, *rulebook.versions]):
         if rule not in old.versions:
-            found[rule] = "added"
+            changes[rule] = "added"
         elif rule not in rulebook.versions:
-            found[rule] = "removed"
+            changes[rule] = "removed"
         elif old.versions[rule] != rulebook.versions[rule]:
-            found[rule] = "changed"
+            changes[rule] = "changed"
         elif statuses[0][rule] != statuses[1][rule]:
-            found[rule] = f"{statuses[0][rule]} -> {statuses[1][rule]}"
-    return found
+            changes[rule] = f"{statuses[0][rule]} -> {statuses[1][rule]}"
+    return changes

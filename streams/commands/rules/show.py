@@ -29,23 +29,23 @@ def show_backtest(report: Mapping[str, Any], console: Console) -> None:
     )
     columns = ["rule", "status", "would fire", "reach", "holdout", "suppressed by", "converted"]
     rows = []
-    for rule, told in report["rules"].items():
-        by = ", ".join(f"{reason} {n:,}" for reason, n in told["suppressed_by"].items())
-        won = told["conversions"]
+    for rule, figures in report["rules"].items():
+        by = ", ".join(f"{reason} {n:,}" for reason, n in figures["suppressed_by"].items())
+        won = figures["conversions"]
         rows.append(
             [
                 rule,
-                told["status"],
-                f"{told['would_fire']:,}",
-                f"{told['reach']:,}",
-                f"{told['holdout']:,}",
+                figures["status"],
+                f"{figures['would_fire']:,}",
+                f"{figures['reach']:,}",
+                f"{figures['holdout']:,}",
                 by,
                 f"{won['reached']:,} (holdout {won['holdout']:,})",
             ]
         )
     print_rows(console, columns, rows)
-    for told in report["rules"].values():
-        for sample in told["samples"]:
+    for figures in report["rules"].values():
+        for sample in figures["samples"]:
             show_decision(sample, console)
     if live := report.get("live"):
         verdict = "[green]live equals backtest[/]" if live["equal"] else "[red]live differs[/]"
@@ -57,8 +57,10 @@ def show_backtest(report: Mapping[str, Any], console: Console) -> None:
             console.print(f"  {sample}", markup=False)
     if report["unfoldable"]:
         problems = "; ".join(report["unfoldable_samples"])
-        told = f"{report['unfoldable']} events could not be folded and were left out: {problems}"
-        console.print(told, markup=False)
+        count = report["unfoldable"]
+        console.print(
+            f"{count} events could not be folded and were left out: {problems}", markup=False
+        )
 
 
 def show_diff(report: Mapping[str, Any], console: Console) -> None:
@@ -70,14 +72,14 @@ def show_diff(report: Mapping[str, Any], console: Console) -> None:
     )
     columns = ["rule", "", "fires old", "fires new", "reach old", "reach new", "gain", "lose"]
     rows = []
-    for rule, told in report["rules"].items():
-        cells = [told[k] for k in ("fires_old", "fires_new", "reach_old", "reach_new")]
-        counts = [f"{count:,}" for count in (*cells, told["gain"], told["lose"])]
-        rows.append([rule, told["change"], *counts])
+    for rule, figures in report["rules"].items():
+        cells = [figures[k] for k in ("fires_old", "fires_new", "reach_old", "reach_new")]
+        counts = [f"{count:,}" for count in (*cells, figures["gain"], figures["lose"])]
+        rows.append([rule, figures["change"], *counts])
     print_rows(console, columns, rows)
-    for rule, told in report["rules"].items():
+    for rule, figures in report["rules"].items():
         for kind in ("gains", "loses"):
-            for sample in told[kind]:
+            for sample in figures[kind]:
                 console.print(f"[bold]{escape(sample['user'])}[/] {kind} {rule}")
                 for side in ("old", "new"):
                     if sample[side] is None:
@@ -113,27 +115,28 @@ def show_explained(report: Mapping[str, Any], console: Console) -> None:
 def show_status(report: Mapping[str, Any], console: Console) -> None:
     """Print versions, partitions and rules."""
     console.print(f"in force: {report['in_force']} ({report['from']})", markup=False)
-    for one in report["versions"]:
+    for pushed in report["versions"]:
+        line = f"  {pushed['version']} pushed {moment(pushed['pushed_at_ms'])} {pushed['note']}"
+        console.print(line, markup=False)
+    for applied in report["partitions"]:
+        behind = "" if applied["version"] == report["in_force"] else "  (not the one in force)"
         console.print(
-            f"  {one['version']} pushed {moment(one['pushed_at_ms'])} {one['note']}", markup=False
-        )
-    for one in report["partitions"]:
-        behind = "" if one["version"] == report["in_force"] else "  (not the one in force)"
-        console.print(
-            f"partition {one['partition']}: {one['version']} from offset {one['from_offset']}, "
-            f"{one['worker']}, {moment(one['applied_at_ms'])}{behind}",
+            f"partition {applied['partition']}: {applied['version']} from offset "
+            f"{applied['from_offset']}, {applied['worker']}, {moment(applied['applied_at_ms'])}"
+            f"{behind}",
             markup=False,
         )
-    for one in report["refused"]:
+    for refused in report["refused"]:
         console.print(
-            f"[red]refused[/] by {one['worker']}: {one['version']}: {escape(one['problem'])}"
+            f"[red]refused[/] by {refused['worker']}: {refused['version']}: "
+            f"{escape(refused['problem'])}"
         )
     outcomes = ("sent", "held", "suppressed", "exited", "holdout", "converted")
     rows = []
-    for rule, told in report["rules"].items():
-        counts = told["last_day"]
+    for rule, figures in report["rules"].items():
+        counts = figures["last_day"]
         cells = [str(counts.get(name, 0)) if counts is not None else "?" for name in outcomes]
-        rows.append([rule, told["status"], told["version"], *cells])
+        rows.append([rule, figures["status"], figures["version"], *cells])
     columns = ["rule", "status", "version", *outcomes]
     print_rows(console, columns, rows, title="decisions of the last day")
 

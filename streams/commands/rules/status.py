@@ -27,7 +27,7 @@ def status(settings: Settings) -> dict[str, Any]:
     published = asyncio.run(read_published(settings))
     rulebook, version, origin = _in_force(settings, published)
     counts = _counts(settings)
-    statuses = {one.id: one.status for one in rulebook.rules} if rulebook else {}
+    statuses = {rule.id: rule.status for rule in rulebook.rules} if rulebook else {}
     versions = rulebook.versions if rulebook else {}
     rules = {
         rule: {
@@ -41,30 +41,30 @@ def status(settings: Settings) -> dict[str, Any]:
         "in_force": version,
         "from": origin,
         "versions": [
-            {"version": one.version, "pushed_at_ms": one.pushed_at_ms, "note": one.note}
-            for one in reversed(published.pushed)
+            {"version": pushed.version, "pushed_at_ms": pushed.pushed_at_ms, "note": pushed.note}
+            for pushed in reversed(published.pushed)
         ],
         "partitions": [
             {
-                "partition": one.partition,
-                "version": one.version,
-                "from_offset": one.from_offset,
-                "worker": one.worker,
-                "applied_at_ms": one.applied_at_ms,
+                "partition": applied.partition,
+                "version": applied.version,
+                "from_offset": applied.from_offset,
+                "worker": applied.worker,
+                "applied_at_ms": applied.applied_at_ms,
             }
-            for _, one in sorted(published.applied.items())
+            for _, applied in sorted(published.applied.items())
         ],
         "refused": [
             {
-                "worker": one.worker,
-                "version": one.version,
-                "problem": one.problem,
-                "refused_at_ms": one.refused_at_ms,
+                "worker": refused.worker,
+                "version": refused.version,
+                "problem": refused.problem,
+                "refused_at_ms": refused.refused_at_ms,
             }
-            for one in published.refused.values()
+            for refused in published.refused.values()
         ],
         "everywhere": not published.refused
-        and all(one.version == version for one in published.applied.values()),
+        and all(applied.version == version for applied in published.applied.values()),
         "rules": rules,
     }
 
@@ -81,11 +81,11 @@ def _in_force(settings: Settings, published: Published) -> tuple[Rulebook | None
 
 
 def _counts(settings: Settings) -> dict[str, dict[str, int]] | None:
-    found: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, int]] = {}
     try:
         rows = ask(settings.clickhouse, _COUNTS)
     except PartMissing:
         return None
     for rule, outcome, n in rows:
-        found.setdefault(rule, {})[outcome] = n
-    return found
+        counts.setdefault(rule, {})[outcome] = n
+    return counts

@@ -22,9 +22,9 @@ class RuleTally:
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     fires: int = 0
     reach: int = 0
-    held_out: int = 0
+    in_holdout: int = 0
     converted: int = 0
-    converted_held_out: int = 0
+    converted_in_holdout: int = 0
     samples: dict[tuple[str, str], list[Decision]] = field(default_factory=dict)
 
     def merge(self, other: "RuleTally") -> None:
@@ -32,13 +32,13 @@ class RuleTally:
         self.outcomes.update(other.outcomes)
         self.fires += other.fires
         self.reach += other.reach
-        self.held_out += other.held_out
+        self.in_holdout += other.in_holdout
         self.converted += other.converted
-        self.converted_held_out += other.converted_held_out
+        self.converted_in_holdout += other.converted_in_holdout
         for key, samples in other.samples.items():
             self.samples.setdefault(key, []).extend(samples)
 
-    def told(self, samples: int = SAMPLES) -> dict[str, Any]:
+    def as_json(self, samples: int = SAMPLES) -> dict[str, Any]:
         """Return the part of a report."""
         suppressed: Counter[str] = Counter()
         outcomes: Counter[str] = Counter()
@@ -49,14 +49,14 @@ class RuleTally:
         return {
             "would_fire": self.fires,
             "reach": self.reach,
-            "holdout": self.held_out,
+            "holdout": self.in_holdout,
             "outcomes": dict(outcomes.most_common()),
             "suppressed_by": dict(suppressed.most_common()),
-            "conversions": {"reached": self.converted, "holdout": self.converted_held_out},
+            "conversions": {"reached": self.converted, "holdout": self.converted_in_holdout},
             "samples": [
-                as_sample(one)
+                as_sample(decision)
                 for key in sorted(self.samples)
-                for one in sorted(self.samples[key], key=_order)[:samples]
+                for decision in sorted(self.samples[key], key=_order)[:samples]
             ],
         }
 
@@ -110,22 +110,22 @@ class Tally:
             self._add_rule(self.rules.setdefault(rule, RuleTally()), decisions)
 
     def _add_rule(self, tally: RuleTally, decisions: list[Decision]) -> None:
-        fired = held_out = converted = False
+        fired = in_holdout = converted = False
         for decision in decisions:
             key = (decision.outcome, decision.reason)
             tally.outcomes[key] += 1
-            held = tally.samples.setdefault(key, [])
-            if len(held) < SAMPLES:
-                held.append(decision)
+            samples = tally.samples.setdefault(key, [])
+            if len(samples) < SAMPLES:
+                samples.append(decision)
             if fires(decision):
                 tally.fires += 1
                 fired = True
-            held_out = held_out or decision.outcome == "holdout"
+            in_holdout = in_holdout or decision.outcome == "holdout"
             converted = converted or decision.outcome == "converted"
         tally.reach += fired
-        tally.held_out += held_out
-        tally.converted += converted and not held_out
-        tally.converted_held_out += converted and held_out
+        tally.in_holdout += in_holdout
+        tally.converted += converted and not in_holdout
+        tally.converted_in_holdout += converted and in_holdout
 
 
 def as_sample(decision: Decision) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`siyu schema`: lint the tracking plan, export all contracts, tell what changed."""
+"""`siyu schema`: lint the tracking plan, export all contracts, show what changed."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,16 +14,16 @@ PlanPath = Annotated[Path | None, typer.Option("--plan", help="Folder; SIYU_PLAN
 
 @app.command()
 def lint(*, plan: PlanPath = None, as_json: Json = False) -> None:
-    """Read the plan; every fault is told with file, line and what to do."""
+    """Read the plan; print every fault with file, line and what to do."""
     from streams.authoring.plan import read_plan
 
     read, faults = read_plan(plan or Settings().plan)
     if as_json:
-        told = [
-            {"file": one.where, "line": one.line, "problem": one.problem, "hint": one.hint}
-            for one in faults
+        lines = [
+            {"file": fault.where, "line": fault.line, "problem": fault.problem, "hint": fault.hint}
+            for fault in faults
         ]
-        print_json({"ok": not faults, "events": len(read.events), "faults": told})
+        print_json({"ok": not faults, "events": len(read.events), "faults": lines})
     else:
         for fault in faults:
             print(fault)

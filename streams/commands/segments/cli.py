@@ -23,7 +23,7 @@ Id = Annotated[str, typer.Argument(help="Id of the segment.", show_default=False
 Folder = Annotated[
     Path | None, typer.Option("--rulebook", help="Folder; SIYU_RULEBOOK by default.")
 ]
-# As in docs/rules: after a change of the rulebook the workers must be told.
+# As in docs/rules: after a change of the rulebook the workers need it pushed.
 _NEXT = "`siyu rules push`, or restart the worker, and rules see who enters and leaves"
 
 
@@ -84,8 +84,12 @@ def list_segments(
 def count(segment: Id, *, rulebook: Folder = None, as_json: Json = False) -> None:
     """Count who is in, and who has entered in the eyes of rules."""
     with _store(_files(rulebook)) as (store, tag):
-        one = tag(segment)
-        answer = {"segment": segment, "count": store.count(one), "entered": store.told(one)}
+        defined = tag(segment)
+        answer = {
+            "segment": segment,
+            "count": store.count(defined),
+            "entered": store.entered(defined),
+        }
     if as_json:
         print_json(answer)
     else:
@@ -102,13 +106,13 @@ def members(
 ) -> None:
     """Show members with the tags that the segment reads; `export` gives all of them."""
     with _store(_files(rulebook)) as (store, tag):
-        found = list(store.members(tag(segment), limit=limit))
+        shown = list(store.members(tag(segment), limit=limit))
     if as_json:
-        rows = [{"user": user, "tags": tags} for user, tags in found]
+        rows = [{"user": user, "tags": tags} for user, tags in shown]
         print_json({"segment": segment, "members": rows})
         return
-    names = sorted({name for _, tags in found for name in tags})
-    print_table(["user", *names], [[user, *map(tags.get, names)] for user, tags in found])
+    names = sorted({name for _, tags in shown for name in tags})
+    print_table(["user", *names], [[user, *map(tags.get, names)] for user, tags in shown])
 
 
 @app.command("export")

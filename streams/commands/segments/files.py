@@ -34,17 +34,17 @@ class Segments:
 
     def add(self, segment: Segment, *, replace: bool) -> Path:
         """Write a segment into its file; raises ``ConfigInvalid`` and leaves all as it was."""
-        held = self._places().get(segment.id)
-        if held is not None and not replace:
+        place = self._places().get(segment.id)
+        if place is not None and not replace:
             hint = "--replace puts this in its place"
             raise ConfigInvalid(
-                held[0], f"the segment {segment.id} is there", hint=hint, line=held[1] + 1
+                place[0], f"the segment {segment.id} is there", hint=hint, line=place[1] + 1
             )
-        path = held[0] if held is not None else self._file()
+        path = place[0] if place is not None else self._file()
         before = path.read_text("utf-8") if path.exists() else ""
         lines = before.splitlines(keepends=True)
-        if held is not None:
-            _, start, stop, indent = held
+        if place is not None:
+            _, start, stop, indent = place
             lines[start:stop] = [_item(segment, indent)]
         else:
             at, indent = _end_of_list(path, before)
@@ -101,11 +101,11 @@ class Segments:
 
 def segment_of(rulebook: Rulebook, segment_id: str) -> SegmentTag:
     """Return a segment by its id; raises ``ConfigInvalid`` with the nearest one."""
-    found = {tag.id.removeprefix(PREFIX): tag for tag in segments_of(rulebook)}
-    if segment_id not in found:
-        hint = suggest(segment_id, found) or f"there are {', '.join(found) or 'none'}"
+    by_id = {tag.id.removeprefix(PREFIX): tag for tag in segments_of(rulebook)}
+    if segment_id not in by_id:
+        hint = suggest(segment_id, by_id) or f"there are {', '.join(by_id) or 'none'}"
         raise ConfigInvalid("segment", f"no segment is called {segment_id}", hint=hint)
-    return found[segment_id]
+    return by_id[segment_id]
 
 
 def read_segment(segment_id: str, where: str, description: str = "") -> Segment:
@@ -134,8 +134,8 @@ def _list_node(text: str) -> yaml.SequenceNode | None:
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     if not isinstance(root, yaml.MappingNode):
         return None
-    found = [value for key, value in root.value if key.value == "segments"]
-    return found[0] if found and isinstance(found[0], yaml.SequenceNode) else None
+    lists = [value for key, value in root.value if key.value == "segments"]
+    return lists[0] if lists and isinstance(lists[0], yaml.SequenceNode) else None
 
 
 def _has_list(text: str) -> bool:

@@ -123,7 +123,11 @@ def _compare(sql: _Sql, leaf: Compare) -> str:  # noqa: PLR0911 - one line an op
     if isinstance(leaf.right, Ref):
         return _with_tag(leaf.op, left, _value(sql, leaf.right))
     if isinstance(leaf.right, tuple):
-        return "(" + " OR ".join(f"ifNull({_equal(sql, left, one)}, 0)" for one in leaf.right) + ")"
+        return (
+            "("
+            + " OR ".join(f"ifNull({_equal(sql, left, choice)}, 0)" for choice in leaf.right)
+            + ")"
+        )
     right = leaf.right
     if leaf.op == "eq":
         return _equal(sql, left, right)
@@ -150,9 +154,9 @@ def _has(sql: _Sql, left: str, right: Scalar) -> str:
         return (
             f"arrayExists(one -> ifNull(toFloat64OrNull(one) = {sql.param(right)}, 0), {numbers})"
         )
-    texts, given = f"JSONExtract(ifNull({left}, ''), 'Array(String)')", sql.param(right)
-    keyed = f"(startsWith({left}, '{{') AND JSONHas(ifNull({left}, ''), {given}))"
-    return f"((startsWith({left}, '[') AND has({texts}, {given})) OR {keyed})"
+    texts, member = f"JSONExtract(ifNull({left}, ''), 'Array(String)')", sql.param(right)
+    keyed = f"(startsWith({left}, '{{') AND JSONHas(ifNull({left}, ''), {member}))"
+    return f"((startsWith({left}, '[') AND has({texts}, {member})) OR {keyed})"
 
 
 def _with_tag(op: str, left: str, right: str) -> str:

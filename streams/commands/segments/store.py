@@ -14,7 +14,7 @@ from streams.core.rulebook import Rulebook
 
 # Over it a grouping of many users goes to disk.
 _SPILL_BYTES: Final = 1_000_000_000
-_TOLD: Final = """
+_ENTERED: Final = """
 SELECT count() FROM
 (SELECT argMax(after, version) AS value FROM tags_latest WHERE tag = %(tag)s GROUP BY user)
 WHERE value = 'true'
@@ -44,9 +44,9 @@ class SegmentStore:
         query = self.query(segment)
         return int(self._ask(f"SELECT count() FROM ({query.sql})", query.params)[0][0])  # noqa: S608 - our own SQL
 
-    def told(self, segment: SegmentTag) -> int:
+    def entered(self, segment: SegmentTag) -> int:
         """Return how many users have entered as rules saw it, and not left."""
-        return int(self._ask(_TOLD, {"tag": segment.id})[0][0])
+        return int(self._ask(_ENTERED, {"tag": segment.id})[0][0])
 
     def members(
         self, segment: SegmentTag, *, limit: int = 0
@@ -57,8 +57,8 @@ class SegmentStore:
         sql = f"{query.sql} ORDER BY user" + (f" LIMIT {limit}" if limit else "")
         try:
             for user, *values in self._client.execute_iter(sql, query.params):
-                found = zip(query.tags, values, strict=True)
-                yield user, {tag: _value(text) for tag, text in found if text is not None}
+                shown = zip(query.tags, values, strict=True)
+                yield user, {tag: _value(text) for tag, text in shown if text is not None}
         except Exception as error:
             raise as_missing(error) or error from error
 

@@ -103,7 +103,7 @@ async def audit_tags(
             "seconds": round(time.monotonic() - began_s, 1),
             "seed": seed,
             "state_bytes": _sizes(live),
-            "tags": {tag: verdict.told() for tag, verdict in verdicts.items()},
+            "tags": {tag: verdict.as_json() for tag, verdict in verdicts.items()},
         },
     }
 
@@ -205,11 +205,11 @@ def _expected(sql: TagAudit, tag: Tag, at_ms: int, known: dict[str, Expected]) -
     reads = {ref.path[0] for ref in expr_refs(tag)}
     if missing := reads - known.keys():
         raise NotInSql(f"made of {min(missing)}, which is not recomputed")
-    make, made = make_expr(tag), dict[str, Any]()
+    make, values = make_expr(tag), dict[str, Any]()
     for user in {user for read in reads for user in known[read].values}:
         inputs = {read: known[read].of(user) for read in reads}
-        made[user] = plain(make(inputs.__getitem__))
-    return Expected(made, None)
+        values[user] = plain(make(inputs.__getitem__))
+    return Expected(values, None)
 
 
 async def read_live(settings: Settings, users: set[str], progress: Progress) -> Live:
@@ -220,7 +220,7 @@ async def read_live(settings: Settings, users: set[str], progress: Progress) -> 
     try:
         described = await admin.describe_topics([EVENTS.name])
         live.partitions = len(described[0]["partitions"])
-        tps = [TopicPartition(EVENTS.name, one) for one in range(live.partitions)]
+        tps = [TopicPartition(EVENTS.name, partition) for partition in range(live.partitions)]
         group = await admin.list_consumer_group_offsets(WORKER_GROUP, partitions=tps)
         live.worker = {tp.partition: max(0, meta.offset) for tp, meta in group.items()}
         await _read_states(settings, live, {user.encode() for user in users}, progress)
@@ -243,7 +243,7 @@ async def _read_states(
     )
     await start(consumer, settings)
     try:
-        tps = [TopicPartition(ENGAGE_STATE.name, one) for one in range(live.partitions)]
+        tps = [TopicPartition(ENGAGE_STATE.name, partition) for partition in range(live.partitions)]
         consumer.assign(tps)
         await consumer.seek_to_beginning(*tps)
         ends = await _log_ends(settings, tps)

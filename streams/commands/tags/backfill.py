@@ -168,8 +168,8 @@ async def _passed(admin: AIOKafkaAdminClient, group: str) -> dict[int, int]:
     """Return by partition the offset of ``events`` up to which, excluded, a group is done."""
     described = await admin.describe_topics([EVENTS.name])
     tps = [TopicPartition(EVENTS.name, p["partition"]) for p in described[0]["partitions"]]
-    held = await admin.list_consumer_group_offsets(group, partitions=tps)
-    return {tp.partition: max(0, held[tp].offset) if tp in held else 0 for tp in sorted(tps)}
+    offsets = await admin.list_consumer_group_offsets(group, partitions=tps)
+    return {tp.partition: max(0, offsets[tp].offset) if tp in offsets else 0 for tp in sorted(tps)}
 
 
 async def _until_passed(admin: AIOKafkaAdminClient, group: str, ends: dict[int, int]) -> None:

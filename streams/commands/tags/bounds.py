@@ -34,7 +34,7 @@ FROM (
 
 def compute(settings: Settings, rulebook: Rulebook) -> dict[str, Bounds]:
     """Return the bounds of each tag with quantiles; raises ``ConfigInvalid`` where none has one."""
-    found: dict[str, Bounds] = {}
+    bounds: dict[str, Bounds] = {}
     at = datetime.fromtimestamp(time.time(), UTC).isoformat(timespec="seconds")
     for tag in rulebook.tags:
         if not isinstance(tag, ValueTierTag) or tag.quantiles is None:
@@ -48,8 +48,8 @@ def compute(settings: Settings, rulebook: Rulebook) -> dict[str, Bounds]:
                 f"tag {tag.id}", f"no user has a number in {tag.of} yet", hint="has it landed?"
             )
         high, middle = (round(value, 4) for value in values)
-        found[tag.id] = Bounds(high=high, middle=middle, at=at, users=users)
-    return found
+        bounds[tag.id] = Bounds(high=high, middle=middle, at=at, users=users)
+    return bounds
 
 
 def write(folder: Path, bounds: dict[str, Bounds]) -> Path:
@@ -58,7 +58,7 @@ def write(folder: Path, bounds: dict[str, Bounds]) -> Path:
         hint = "keep the rulebook as a folder, or write the bounds into the tag"
         raise ConfigInvalid(folder, "the rulebook is one file: no place for bounds", hint=hint)
     path = folder / FILE
-    content = {"bounds": {tag: one.model_dump() for tag, one in bounds.items()}}
+    content = {"bounds": {tag: bound.model_dump() for tag, bound in bounds.items()}}
     half = path.with_suffix(".half")
     half.write_text(_HEAD + yaml.safe_dump(content, sort_keys=False), "utf-8")
     half.replace(path)

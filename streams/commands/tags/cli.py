@@ -73,29 +73,29 @@ def explain(
 
     loaded = load(rulebook)
     if not tag:
-        told = [describe(one, loaded) for one in loaded.tags]
+        descriptions = [describe(defined, loaded) for defined in loaded.tags]
         if as_json:
-            print_json({"tags": told})
+            print_json({"tags": descriptions})
         else:
-            rows = [[one["tag"], one["layer"], one["kind"], one["means"]] for one in told]
+            rows = [[row["tag"], row["layer"], row["kind"], row["means"]] for row in descriptions]
             print_table(["tag", "layer", "kind", "means"], rows)
         return
     chosen = find(loaded, tag)
-    found = describe(chosen, loaded)
+    description = describe(chosen, loaded)
     if user:
         from streams.commands.tags.explain import explain_user
 
         now_ms = clock.now_ms()
-        found |= explain_user(Settings(), loaded, chosen, user, now_ms=now_ms, limit=limit)
+        description |= explain_user(Settings(), loaded, chosen, user, now_ms=now_ms, limit=limit)
     if as_json:
-        print_json(found)
+        print_json(description)
         return
-    events = found.pop("events") if user else None
-    for key, value in found.items():
+    events = description.pop("events") if user else None
+    for key, value in description.items():
         print(f"{key}: {value}")
     if events:
         columns = ["time", "event", "tag", "takes", "message_id"]
-        print_table(columns, [[one[column] for column in columns] for one in events])
+        print_table(columns, [[row[column] for column in columns] for row in events])
 
 
 @app.command("import")
@@ -116,9 +116,9 @@ def import_values(
 
     if (file is None) == (not query):
         raise typer.BadParameter("say what: --file or --query")
-    found = find(load(rulebook), tag)
-    if not isinstance(found, ImportTag):
-        raise ConfigInvalid("rulebook", f"{tag} is of kind {found.kind}", hint="kind: import")
+    defined = find(load(rulebook), tag)
+    if not isinstance(defined, ImportTag):
+        raise ConfigInvalid("rulebook", f"{tag} is of kind {defined.kind}", hint="kind: import")
     settings = Settings()
     at_ms = rows.moment_ms(at) if at else None
     total = None
@@ -190,24 +190,26 @@ def bounds(
     from streams.commands.tags.bounds import compute, write
 
     folder = rulebook or Settings().rulebook
-    found = compute(Settings(), load(rulebook))
-    path = None if dry_run or not found else write(folder, found)
+    computed = compute(Settings(), load(rulebook))
+    path = None if dry_run or not computed else write(folder, computed)
     if as_json:
-        told = {tag: one.model_dump() for tag, one in found.items()}
-        print_json({"bounds": told, "file": str(path) if path else None})
+        by_tag = {tag: bound.model_dump() for tag, bound in computed.items()}
+        print_json({"bounds": by_tag, "file": str(path) if path else None})
         return
-    for tag, one in found.items():
-        print(f"{tag}: high from {one.high:g}, middle from {one.middle:g} ({one.users} users)")
+    for tag, bound in computed.items():
+        print(
+            f"{tag}: high from {bound.high:g}, middle from {bound.middle:g} ({bound.users} users)"
+        )
     print(f"written to {path}; restart the worker to take it up" if path else "nothing written")
 
 
 def find(rulebook: Rulebook, tag_id: str) -> Tag:
     """Return a tag of a rulebook; raises ``ConfigInvalid`` with a suggestion."""
-    found = next((one for one in rulebook.tags if one.id == tag_id), None)
-    if found is None:
-        hint = suggest(tag_id, [one.id for one in rulebook.tags]) or "`siyu tags explain` lists all"
+    match = next((tag for tag in rulebook.tags if tag.id == tag_id), None)
+    if match is None:
+        hint = suggest(tag_id, [tag.id for tag in rulebook.tags]) or "`siyu tags explain` lists all"
         raise ConfigInvalid("rulebook", f"no tag {tag_id}", hint=hint)
-    return found
+    return match
 
 
 def load(rulebook: Path | None) -> Rulebook:
@@ -242,8 +244,8 @@ def audit_tags(
         figures = report["figures"]
         columns = ["kind", "compared", "set", "drift", "rms_error", "off_the_exact_window"]
         rows = [
-            [tag, *(found.get(column, "") for column in columns)]
-            for tag, found in figures.pop("tags").items()
+            [tag, *(verdict.get(column, "") for column in columns)]
+            for tag, verdict in figures.pop("tags").items()
         ]
         print_table(["tag", *columns], rows)
         for finding in report["findings"]:

@@ -39,7 +39,7 @@ class Verdict:
         if len(self.samples) < _SHOWN:
             self.samples.append({"user": user, "engine": engine, "sql": sql})
 
-    def told(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
         """Return the figures as JSON has them."""
         figures: dict[str, Any] = {
             "kind": self.kind,

@@ -36,16 +36,16 @@ def explain_user(
     name = canonical(user)
     events = History(settings.clickhouse, now_ms + 1).of_user(name)
     engine, state = Engine(rulebook), None
-    for one in events:
+    for event in events:
         state = engine.load(None) if state is None else state
-        engine.on_event(state, one)
+        engine.on_event(state, event)
     counted = [
-        found
-        for one in events
+        counted_event
+        for event in events
         for part in parts_of(tag, rulebook)
-        if (found := _counted(part, one, now_ms)) is not None
+        if (counted_event := _counted(part, event, now_ms)) is not None
     ]
-    counted.sort(key=lambda one: str(one["time"]), reverse=True)
+    counted.sort(key=lambda event: str(event["time"]), reverse=True)
     written = ask(settings.clickhouse, _WRITTEN, user=name, tag=tag.id)
     return {
         "user": name,

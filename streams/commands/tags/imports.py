@@ -34,7 +34,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of the rows; of the bad ones the first hundred are told."""
+    """What became of the rows; the first hundred bad ones are kept."""
 
     rows: int = 0
     sent: int = 0
@@ -74,7 +74,7 @@ def send_rows(
 ) -> Outcome:
     """Send all good rows, acked by the broker; raises ``BrokerUnavailable``, then run it again.
 
-    ``default_at_ms`` is the time of rows that tell none.
+    ``default_at_ms`` is the time of rows without one.
     """
     outcome = Outcome()
     sender = None if dry_run else _Sender(settings)

@@ -65,6 +65,6 @@ def _places(folder: Path) -> dict[str, tuple[str, int | None]]:
         located = read_yaml(file)
         data = located.data if isinstance(located.data, dict) else {}
         for part, prefix in (("tags", ""), ("segments", PREFIX)):
-            for i, one in enumerate(data.get(part) or []):
-                places[prefix + one["id"]] = (str(file), located.line((part, i)))
+            for i, definition in enumerate(data.get(part) or []):
+                places[prefix + definition["id"]] = (str(file), located.line((part, i)))
     return places

@@ -25,7 +25,7 @@ _SECONDS_BELOW: Final = 10_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One value of one user; ``at_ms`` is epoch ms, ``None`` where the row does not tell."""
+    """One value of one user; ``at_ms`` is epoch ms, ``None`` where the row has none."""
 
     line: int
     user: str
@@ -59,9 +59,9 @@ def of_query(url: str, query: str) -> Rows:
     """Yield ``(rows read, row)`` of a query that gives ``user``, ``value`` and maybe ``at``."""
     client = connect(url, settings={"readonly": 2})
     try:
-        found = client.execute_iter(query, with_column_types=True)
-        columns = _named([name for name, _ in next(found, [])])
-        for line, values in enumerate(found, 1):
+        rows = client.execute_iter(query, with_column_types=True)
+        columns = _named([name for name, _ in next(rows, [])])
+        for line, values in enumerate(rows, 1):
             yield line, _row(line, dict(zip(columns, values, strict=True)))
     except ConfigInvalid:
         raise
@@ -81,7 +81,7 @@ def _named(columns: list[str]) -> list[str]:
 def _lines(raw: Any, done: list[int]) -> Iterator[str]:  # noqa: ANN401 - an open binary file
     for line in raw:
         done[0] += len(line)
-        # What is no UTF-8 is told of its own row alone.
+        # What is no UTF-8 spoils its own row alone.
         yield line.decode("utf-8-sig" if done[0] == len(line) else "utf-8", "surrogateescape")
 
 

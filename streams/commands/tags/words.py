@@ -64,12 +64,12 @@ def _texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield ".".join(value.removeprefix("$").split(".")[:2])
     elif isinstance(value, dict):
-        for key, one in value.items():
+        for key, part in value.items():
             yield from _texts(key)
-            yield from _texts(one)
+            yield from _texts(part)
     elif isinstance(value, list):
-        for one in value:
-            yield from _texts(one)
+        for part in value:
+            yield from _texts(part)
 
 
 def _error(tag: Tag, window_ms: int | None) -> str:

@@ -56,7 +56,7 @@ class Follower:
     def __init__(self, wanted: Wanted) -> None:
         self._wanted = wanted
         self._messages, self._touches, self._users = _Recent(), _Recent(), _Recent()
-        self._held: dict[str, list[dict[str, Any]]] = {}
+        self._early_touches: dict[str, list[dict[str, Any]]] = {}
 
     def lines(self, topic: str, value: bytes, logged_ms: int) -> list[dict[str, Any]]:
         """Return what a record gives to show, as JSON has it; nothing if nobody asked for it."""
@@ -64,15 +64,17 @@ class Follower:
             record = DECODERS[topic](value)
         except msgspec.MsgspecError:
             return []
-        lines = [{"topic": topic, "logged_at_ms": logged_ms, **one} for one in _told(record)]
+        lines = [{"topic": topic, "logged_at_ms": logged_ms, **line} for line in _lines_of(record)]
         if self._is_wanted(record):
-            held = self._held.pop(record.touch_id, []) if isinstance(record, Decision) else []
-            return lines + held
+            early = (
+                self._early_touches.pop(record.touch_id, []) if isinstance(record, Decision) else []
+            )
+            return lines + early
         if isinstance(record, Touch) and record.user in self._users:
-            # It goes out ahead of the transaction of its decision, which tells whose it is.
-            self._held.setdefault(_stem(record.touch_id), []).extend(lines)
-            while len(self._held) > _REMEMBERED:
-                del self._held[next(iter(self._held))]
+            # It goes out ahead of its decision's transaction, which says whose it is.
+            self._early_touches.setdefault(_stem(record.touch_id), []).extend(lines)
+            while len(self._early_touches) > _REMEMBERED:
+                del self._early_touches[next(iter(self._early_touches))]
         return []
 
     def _is_wanted(self, record: Any) -> bool:  # noqa: ANN401 - one of six contracts
@@ -121,14 +123,14 @@ class _Recent:
     def __init__(self) -> None:
         self._ids: OrderedDict[str, None] = OrderedDict()
 
-    def add(self, one: str) -> None:
-        self._ids[one] = None
-        self._ids.move_to_end(one)
+    def add(self, key: str) -> None:
+        self._ids[key] = None
+        self._ids.move_to_end(key)
         if len(self._ids) > _REMEMBERED:
             self._ids.popitem(last=False)
 
-    def __contains__(self, one: str) -> bool:
-        return one in self._ids
+    def __contains__(self, key: str) -> bool:
+        return key in self._ids
 
 
 def _stem(touch_id: str) -> str:
@@ -147,17 +149,17 @@ def _reject_matches(record: Rejected, wanted: Wanted) -> bool:
     )
 
 
-def _told(record: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - one of six contracts
+def _lines_of(record: Any) -> list[dict[str, Any]]:  # noqa: ANN401 - one of six contracts
     """Return what a record says: of tags a line for each that moved, of all else one."""
-    told: dict[str, Any] = msgspec.to_builtins(record)
+    line: dict[str, Any] = msgspec.to_builtins(record)
     if isinstance(record, Rejected):
-        told["body"] = record.body[:_BODY_SHOWN].decode("utf-8", "backslashreplace")
+        line["body"] = record.body[:_BODY_SHOWN].decode("utf-8", "backslashreplace")
     if isinstance(record, TagChanges):
-        changes = told.pop("changes")
+        changes = line.pop("changes")
         return [
-            told | {"tag": tag, "before": before, "after": after} for tag, before, after in changes
+            line | {"tag": tag, "before": before, "after": after} for tag, before, after in changes
         ]
-    return [told]
+    return [line]
 
 
 def headline(line: dict[str, Any]) -> tuple[str, str, str]:
@@ -175,5 +177,5 @@ def headline(line: dict[str, Any]) -> tuple[str, str, str]:
         return "decision", line["user"], f"{line['rule']}: {line['outcome']} ({line['reason']})"
     if topic == TOUCHES.name:
         return "touch", line["user"], f"{line['rule']}: {line['template']} via {line['via']}"
-    told = f"{line['status']} over {line['channel']} {line['code']}".rstrip()
-    return "receipt", line["user"], f"{line['rule']}: {told}"
+    outcome = f"{line['status']} over {line['channel']} {line['code']}".rstrip()
+    return "receipt", line["user"], f"{line['rule']}: {outcome}"

@@ -1,4 +1,4 @@
-"""The six topics that tell what became of an event, read as they grow."""
+"""The six topics that show what became of an event, read as they grow."""
 
 from collections.abc import AsyncGenerator
 from typing import Any, Final
@@ -29,10 +29,12 @@ async def follow(
         await start(consumer, settings)
         await _seek(settings, consumer, ago_ms)
         while True:
-            found = await consumer.getmany(timeout_ms=_POLL_MS)
-            records = [record for batch in found.values() for record in batch]
+            fetched = await consumer.getmany(timeout_ms=_POLL_MS)
+            records = [record for batch in fetched.values() for record in batch]
             # Partitions come one after the other: this is nearer to what happened.
-            for record in sorted(records, key=lambda one: (one.timestamp, _rank(one.topic))):
+            for record in sorted(
+                records, key=lambda record: (record.timestamp, _rank(record.topic))
+            ):
                 for line in follower.lines(record.topic, record.value or b"", record.timestamp):
                     yield line
     finally:
@@ -46,9 +48,9 @@ async def _seek(settings: Settings, consumer: Any, ago_ms: int) -> None:  # noqa
     if ago_ms:
         from_ms = clock.now_ms() - ago_ms
         starts = await consumer.offsets_for_times(dict.fromkeys(tps, from_ms))
-        for tp, found in starts.items():
-            if found is not None:
-                consumer.seek(tp, found.offset)
+        for tp, position in starts.items():
+            if position is not None:
+                consumer.seek(tp, position.offset)
     # Positions are looked up lazily: what comes after this line is to be shown.
     for tp in tps:
         await consumer.position(tp)

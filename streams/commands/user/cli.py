@@ -39,36 +39,36 @@ def show(
     """Show the tags that a user has now, since when and by which event; asks the worker."""
     from streams.commands.user.client import ask
 
-    found = asyncio.run(ask(Settings(), identifier))
-    if found is None:
+    profile = asyncio.run(ask(Settings(), identifier))
+    if profile is None:
         if as_json:
             print(json.dumps({"problem": "no such user"}))
         else:
             typer.echo(f"no user has the identifier {identifier}", err=True)
         raise typer.Exit(1)
     if as_json:
-        print(encode(found).decode())
+        print(encode(profile).decode())
     else:
-        _print(found)
+        _print(profile)
 
 
-def _print(found: Found) -> None:
+def _print(profile: Found) -> None:
     console = Console()
-    by = "" if found.matched == found.user else f", found by {found.matched}"
-    console.print(f"[bold]{escape(found.user)}[/]{escape(by)}", highlight=False)
+    by = "" if profile.matched == profile.user else f", found by {profile.matched}"
+    console.print(f"[bold]{escape(profile.user)}[/]{escape(by)}", highlight=False)
     rows = []
-    for name, tag in sorted(found.tags.items(), key=lambda item: (item[1].layer, item[0])):
+    for name, tag in sorted(profile.tags.items(), key=lambda item: (item[1].layer, item[0])):
         if tag.since_ms is not None or tag.value not in _NOTHING:
             value = json.dumps(tag.value, ensure_ascii=False)
             cause = "time" if tag.message_id == "" else tag.message_id or ""
             rows.append([tag.layer, name, value, _time(tag.since_ms), cause])
     print_rows(console, ["layer", "tag", "value", "since", "by event"], rows)
-    known = ", ".join(f"{kind}:{value}" for kind, value in found.identities.items())
+    known = ", ".join(f"{kind}:{value}" for kind, value in profile.identities.items())
     console.print(f"identities: {escape(known) or 'none'}", highlight=False)
-    for timer in found.timers:
+    for timer in profile.timers:
         due = f"{timer.rule} ({timer.kind}) is due {_time(timer.due_ms)}"
         console.print(f"timer: {escape(due)}", highlight=False)
-    asof = f"as of offset {found.offset} of events-{found.partition}, {_time(found.at_ms)}"
+    asof = f"as of offset {profile.offset} of events-{profile.partition}, {_time(profile.at_ms)}"
     console.print(asof, highlight=False)
 
 

@@ -38,17 +38,17 @@ async def ask(
             problem, wait_s = "no worker serves look-ups", 1.0
             for worker in workers:
                 try:
-                    status, retry_s, told = await _ask_one(session, worker, identifier)
+                    status, retry_s, body = await _ask_one(session, worker, identifier)
                 except (aiohttp.ClientError, TimeoutError) as down:
                     problem = f"{worker} does not answer ({down!r})"
                     continue
                 if status == web.HTTPOk.status_code:
-                    return decode_found(told)
+                    return decode_found(body)
                 if status == web.HTTPNotFound.status_code:
                     return None
                 if status != web.HTTPServiceUnavailable.status_code:
-                    raise ConfigInvalid(worker, f"status {status}", hint=told.decode())
-                problem, wait_s = f"{worker}: {told.decode()}", retry_s
+                    raise ConfigInvalid(worker, f"status {status}", hint=body.decode())
+                problem, wait_s = f"{worker}: {body.decode()}", retry_s
             if asyncio.get_running_loop().time() + wait_s > deadline_s or not workers:
                 raise PartMissing("worker", problem, remedy=_REMEDY)
             await asyncio.sleep(wait_s)

@@ -1,4 +1,4 @@
-"""Faust's assignor, which forgets no topic while a restarted broker does not tell of any."""
+"""Faust's assignor with a memory: a restarted broker may list no topic at first."""
 
 from typing import Any
 

@@ -54,7 +54,7 @@ class MicroBatchConsumerThread(driver.AIOKafkaConsumerThread):
         self._thread_started.set()
         self._thread_running = self.parent_loop.create_future()
         serving = asyncio.create_task(self._serve(), name="consumer")
-        # Its end is told by crash() and by the shutdown event.
+        # crash() and the shutdown event announce its end.
         serving.add_done_callback(lambda task: task.cancelled() or task.exception())
         try:
             await self._thread_running

@@ -76,7 +76,7 @@ class Follower:
                 if await self._read(consumer):
                     await self._pushed()
             except KafkaError as problem:
-                # The lanes tell of a broker that is gone; here nothing is lost by waiting.
+                # The lanes report a broker that is gone; here nothing is lost by waiting.
                 log.warning("rulebooks wait for the broker", problem=repr(problem))
                 await asyncio.sleep(_RETRY_S)
 

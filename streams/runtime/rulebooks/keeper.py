@@ -59,7 +59,7 @@ class _LaneBook:
 
 
 class Keeper:
-    """Chooses the version of each partition; ``refused`` tells what this worker cannot take."""
+    """Chooses the version of each partition; ``refused`` has the problem of each unusable one."""
 
     def __init__(self, settings: Settings, plan: Plan, engage: Engage) -> None:
         self._settings, self._plan, self._engage = settings, plan, engage
@@ -107,7 +107,7 @@ class Keeper:
                 raise BrokerUnavailable(RULEBOOKS.name, repr(problem)) from problem
 
     def closing(self, lane: PartitionLane) -> None:
-        """Commit with a lane's last work that nothing of it is left to repeat."""
+        """Commit, with the last work of a lane, that none of it must be repeated."""
         book = self._books.pop(lane.partition, None)
         if book is not None and book.lane is lane and book.running is not None:
             self._emit(lane, book.running, closed=True)
@@ -137,7 +137,7 @@ class Keeper:
         self._engage.use(lane.partition, running.engine, running.version)
 
     async def _has_repeated(self, book: _LaneBook) -> bool:
-        """Say whether the lane has done again all that its predecessor can have done."""
+        """Say whether the lane has repeated all that its predecessor may have done."""
         if book.repeated or book.running is None:
             return book.repeated
         lane, wall_ms = book.lane, clock.now_ms()
@@ -236,7 +236,7 @@ class Keeper:
         return Running(pushed.version, Engine(rulebook, settle_ms=self._settings.timer_settle_ms))
 
     async def _report(self, pushed: Pushed, problem: str | None) -> None:
-        """Tell the topic that this worker refuses a version, or that it no longer does."""
+        """Write to the topic that this worker refuses a version, or no longer does."""
         worker = self._settings.worker_name
         if problem is None and worker not in self._published.refused:
             return

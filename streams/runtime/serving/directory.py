@@ -1,7 +1,7 @@
 """Which user has an identity: an index for each partition, made when it is first asked for.
 
 It is made of the states and then follows what the agent writes. It holds a hash of each
-identity that is not the user's own key (about 100 bytes each); what it finds is held against
+identity that is not the user's own key (about 100 bytes each); what it finds is checked against
 the state, so a hash that two identities share can hide one of them, never name a wrong user.
 """
 
@@ -47,7 +47,7 @@ class Directory:
         self._parts: dict[int, _Part] = {}
 
     def note(self, partition: int, key: bytes, identities: Mapping[str, str]) -> None:
-        """Take what was just written of a user, if somebody ever asked for this partition."""
+        """Index a user who was just written, if anybody has asked for this partition."""
         part = self._parts.get(partition)
         if part is not None:
             _add(part.users, key, identities)
@@ -56,7 +56,7 @@ class Directory:
         return sum(len(part.users) for part in self._parts.values())
 
     async def ready(self, lane: PartitionLane, timeout_s: float) -> bool:
-        """Index a lane if that is not done yet; tell whether it is, within the time."""
+        """Index a lane if it is not yet; say whether it is indexed within *timeout_s*."""
         part = self._parts.get(lane.partition)
         if part is None or part.lane is not lane or part.failed:
             if part is not None and part.task is not None:

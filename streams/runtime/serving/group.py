@@ -1,4 +1,4 @@
-"""The workers' consumer group, as the broker tells of it: who is there, and at which address."""
+"""The workers' consumer group as the broker describes it: its members and their addresses."""
 
 import json
 from typing import Final
@@ -12,7 +12,7 @@ from schemas.settings import Settings
 from streams.kafka_client.cluster import user_data_of
 
 GROUP: Final = "siyu-worker"
-# Where look-ups are served, at the end of the address that a member tells of itself.
+# Where look-ups are served, at the end of the address in a member's subscription.
 USERS_PATH: Final = "/users"
 
 
@@ -36,7 +36,7 @@ async def addresses(settings: Settings) -> list[str]:
 
 
 def _address(packed: bytes) -> str:
-    """Return what a member says of itself in its subscription; nothing if it serves none."""
+    """Return the address in a member's subscription; empty if it serves no look-ups."""
     try:
         user_data = json.loads(user_data_of(packed))
         url = str(user_data["url"])

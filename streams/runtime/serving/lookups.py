@@ -1,9 +1,9 @@
 """Look-ups at the worker: ``GET /users/{any identifier}``, answered by whoever holds the user.
 
-Each worker tells its address to the group with its subscription, and the group's leader
-tells everybody who holds what (Faust's own routing metadata): so any worker can be asked. It
-answers 200 with a ``schemas.profiles.Found``, 404 if no partition has such a user, and 503
-with ``Retry-After`` while one that could have it is being restored or has no owner.
+Each worker sends its address to the group with its subscription, and the group's leader
+sends everybody the owner of each partition (Faust's own routing metadata): so any worker can
+be asked. It answers 200 with a ``schemas.profiles.Found``, 404 if no partition has such a user,
+and 503 with ``Retry-After`` while one that could have it is being restored or has no owner.
 
 Every request needs ``Authorization: Bearer $SIYU_API_TOKEN``; without a token nothing is
 served. A phone or an e-mail goes into the body of a POST: ``{"phone": "13800138000"}``.
@@ -36,13 +36,13 @@ _FORWARDED: Final = "X-Siyu-Forwarded"
 _RETRY_S: Final = 1
 _PEER_TIMEOUT_S: Final = 2.0
 _BODY_BYTES: Final = 4096
-# Over it a request is told to come again: look-ups must not crowd out the batches.
+# Over it a request is answered 503: look-ups must not crowd out the batches.
 _AT_ONCE: Final = 64
 Answer = tuple[int, dict[str, Any] | bytes]
 
 
 class UserApi:
-    """The routes; ``advertised`` is what the group is told once the server listens."""
+    """The routes; ``advertise`` gives the group this worker's address once the server listens."""
 
     def __init__(self, settings: Settings, worker: FaustWorker, lookup: Lookup) -> None:
         self._settings, self._worker, self._lookup = settings, worker, lookup
@@ -64,7 +64,7 @@ class UserApi:
         app.router.add_post(USERS_PATH, self._post)
 
     def advertise(self, host: str, port: int) -> None:
-        """Tell the group where this worker listens; before it joins."""
+        """Give the group the address of this worker; call it before the worker joins."""
         self._own = URL(self._settings.worker_api_url or f"http://{host}:{port}") / USERS_PATH[1:]
         self._worker.app.conf.canonical_url = self._own
         timeout = aiohttp.ClientTimeout(total=_PEER_TIMEOUT_S)
@@ -116,10 +116,10 @@ class UserApi:
         lanes = self._worker.lanes.get(AGENT)
         if lanes is None or not partitions:
             return 503, {"problem": "this worker has joined no group yet"}
-        found = await self._lookup.find(lanes, names, partitions)
-        if not isinstance(found, Nobody):
-            return 200, encode(found)
-        asked = set(found.asked)
+        answer = await self._lookup.find(lanes, names, partitions)
+        if not isinstance(answer, Nobody):
+            return 200, encode(answer)
+        asked = set(answer.asked)
         if not forwarded:
             for status, body in await self._ask_others(names, partitions):
                 if status == web.HTTPOk.status_code:
@@ -160,7 +160,7 @@ class UserApi:
         return len(getattr(self._worker.app.assignor, "seen", {}).get(EVENTS.name, ()))
 
     def _owners(self) -> dict[int, str]:
-        """Return the address of the worker of each partition, as the leader told last."""
+        """Return the address of the worker of each partition, as the leader sent it last."""
         topics_by_url = self._worker.app.router.external_topics_metadata()
         return {
             partition: url

@@ -32,7 +32,7 @@ _FAMILIES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class MetricSpec:
-    """One metric: what it tells, and what to do when it is not as it should be."""
+    """One metric: what it means, and what to do when its value is wrong."""
 
     name: str
     kind: Literal["counter", "gauge", "histogram"]

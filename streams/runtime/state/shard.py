@@ -148,7 +148,7 @@ class Shard:
         self._dirty, self._committing = {}, {}
 
     async def loaded(self) -> None:
-        """Build the heap of timers; the loop goes on meanwhile: the group wants to hear of us."""
+        """Build the heap of timers, in slices, so that the loop can send the group's heartbeats."""
         self.forget_uncommitted()
         heap, newest = list[tuple[int, bytes]](), -1
         for n, (key, value) in enumerate(self.store.items()):

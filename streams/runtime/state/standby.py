@@ -1,4 +1,4 @@
-"""Shards that no lane holds: kept for a partition that comes back, or followed as standbys.
+"""Shards that no lane has: kept for a partition that comes back, or followed as standbys.
 
 With ``worker_standby`` every worker follows the changelog of each partition that it does
 not own, so that a take-over has only the last moments to read.
@@ -29,7 +29,7 @@ class Shelf:
         self._shards: dict[int, Shard] = {}
         self._on_lanes: set[int] = set()
         self._changed = asyncio.Event()
-        # Held while records are applied: a shard must not leave half-way.
+        # Locked while records are applied: a shard must not leave half-way.
         self._applying = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
@@ -49,7 +49,7 @@ class Shelf:
         self._changed.set()
 
     def settle(self) -> None:
-        """After an assignment: what is still here belongs to others; follow it or drop it."""
+        """Follow or drop what is still here after an assignment: it belongs to others."""
         if self._settings.worker_standby:
             if self._task is None:
                 self._task = asyncio.create_task(self._follow_forever(), name="standby")
@@ -85,7 +85,7 @@ class Shelf:
                 ) as consumer:
                     await self._follow(consumer)
             except KafkaError as problem:
-                # A standby is a convenience: the owner of the partition tells of the broker.
+                # A standby is a convenience: the owner of the partition reports the broker.
                 log.warning("standby waits for the broker", problem=repr(problem))
                 await asyncio.sleep(_RETRY_S)
 

@@ -1,4 +1,4 @@
-"""Where a partition's committed state is held: in memory, or in RocksDB on disk.
+"""Stores of a partition's committed state: in memory, or in RocksDB on disk.
 
 A store holds committed values only, and the changelog position up to which it has
 them; so whatever was not committed when a process ended is not in it.

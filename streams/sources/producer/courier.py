@@ -67,8 +67,8 @@ class Courier:
         self._work.set()
         with self._moved:
             if not self._moved.wait_for(lambda: not self._spool.pending_bytes, timeout_s):
-                left = f"{self._spool.pending_bytes} bytes wait in the spool"
-                raise BrokerUnavailable(topics.RAW.name, f"{left}: {self._problem}")
+                waiting = f"{self._spool.pending_bytes} bytes wait in the spool"
+                raise BrokerUnavailable(topics.RAW.name, f"{waiting}: {self._problem}")
 
     def close(self, timeout_s: float) -> None:
         """Flush for a while and end; what is left stays on disk."""

@@ -108,7 +108,7 @@ class SiyuProducer:
             self._note(error)
         if self._failed:
             # An idempotent producer that lost a record is of no use any more; closing it
-            # fails what it still holds, so that this is told below.
+            # fails what it still holds, so that this is reported below.
             self._disconnect()
         with self._lock:
             failed, self._failed = self._failed, []

@@ -73,15 +73,15 @@ class Spool:
 
     def peek(self, limit: int) -> list[bytes]:
         """Return up to ``limit`` payloads from the front; they stay until ``drop``."""
-        found: list[bytes] = []
+        payloads: list[bytes] = []
         with self._lock:
             segment, at, last = self._read_segment, self._read_at, self._write_segment
         self._peeked = {}
         while True:
-            frames, self._peeked[segment] = _frames(self._path(segment), at, limit - len(found))
-            found += frames
-            if len(found) >= limit or segment >= last:
-                return found
+            frames, self._peeked[segment] = _frames(self._path(segment), at, limit - len(payloads))
+            payloads += frames
+            if len(payloads) >= limit or segment >= last:
+                return payloads
             segment, at = segment + 1, 0
 
     def drop(self) -> None:
@@ -171,12 +171,12 @@ class Spool:
 
 def _frames(path: Path, at: int, limit: int) -> tuple[list[bytes], int]:
     """Return up to ``limit`` whole payloads of a segment from a byte on, and the byte behind."""
-    found: list[bytes] = []
+    payloads: list[bytes] = []
     if not path.exists():
-        return found, at
+        return payloads, at
     with path.open("rb") as file:
         file.seek(at)
-        while len(found) < limit:
+        while len(payloads) < limit:
             head = file.read(_FRAME.size)
             if len(head) < _FRAME.size:
                 break
@@ -184,19 +184,19 @@ def _frames(path: Path, at: int, limit: int) -> tuple[list[bytes], int]:
             payload = file.read(size)
             if len(payload) < size or zlib.crc32(payload) != crc:
                 break
-            found.append(payload)
+            payloads.append(payload)
             at += _FRAME.size + size
-    return found, at
+    return payloads, at
 
 
 def _lock(folder: Path) -> int:
     descriptor = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as held:
+    except OSError as locked:
         os.close(descriptor)
         hint = "give each process a folder of its own"
-        raise ConfigInvalid(folder, "another process has this spool", hint=hint) from held
+        raise ConfigInvalid(folder, "another process has this spool", hint=hint) from locked
     return descriptor
 
 

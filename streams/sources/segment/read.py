@@ -30,7 +30,7 @@ PATHS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Sender:
-    """What a request tells of its sender outside its body, as it stands in head and query."""
+    """What head and query of a request say of its sender."""
 
     authorization: str = ""
     write_key: str = ""
@@ -105,7 +105,7 @@ def read_call(call: str, opened: Opened, arrival: Arrival) -> list[Record]:
     """Return the one record of a call."""
     head, added = opened.head, {}
     if "type" not in head:
-        # Here the path tells the type, and on the topic only the bytes will.
+        # Here the path names the type, and on the topic only the bytes will.
         added["type"] = call
     if opened.sender.anonymous_id and not head.keys() & {"anonymousId", "userId"}:
         added["anonymousId"] = opened.sender.anonymous_id

@@ -49,7 +49,7 @@ class SensorsDoor:
         self._edge = edge
 
     async def event(self, request: web.Request, hold: Hold, arrival: Arrival) -> web.Response:
-        """Store one event or a list of them; with ``Dry-Run: true`` tell what would become."""
+        """Store one event or a list; with ``Dry-Run: true`` only say what would become of them."""
         query = raw_query(request)
         cap_bytes = self._edge.settings.collect_max_body_bytes
         body, whole = await read_body(request, hold, cap_bytes=cap_bytes)
@@ -99,7 +99,7 @@ class SensorsDoor:
         try:
             validator = self._validator
         except ConfigInvalid as invalid:
-            # A person reads this answer: also a mini-program's is told.
+            # A person reads this answer, so it goes to a mini-program, too.
             return self._edge.answer(request, Refusal(500, "plan_invalid", str(invalid)))
         rejected: list[dict[str, Any]] = []
         for number, record in enumerate(records):
@@ -111,8 +111,8 @@ class SensorsDoor:
                 continue
             outcome = validator.event(RawRecord(envelope, record.value), -1, -1)
             if isinstance(outcome, Reject):
-                told = {"stage": outcome.stage, "reason": outcome.reason, "detail": outcome.detail}
-                rejected.append({"item": number, **told})
+                fault = {"stage": outcome.stage, "reason": outcome.reason, "detail": outcome.detail}
+                rejected.append({"item": number, **fault})
         valid = len(records) - len(rejected)
         return web.json_response({"valid": valid, "rejected": rejected})
 

@@ -125,9 +125,9 @@ def _payload(fields: Mapping[str, bytes], *, cap_bytes: int) -> bytes | Reject:
 
 def _wrong_crc(fields: Mapping[str, bytes], encoded: bytes) -> Reject | None:
     """Return why the text was damaged on its way; the crc is optional, a field or in ``ext``."""
-    given = fields.get("crc") or _fields(fields.get("ext", b"")).get("crc", b"")
+    checksum = fields.get("crc") or _fields(fields.get("ext", b"")).get("crc", b"")
     try:
-        crc = int(given) if given else None
+        crc = int(checksum) if checksum else None
     except ValueError:
         return Reject("collect", "bad_crc", "crc is no number")
     text = encoded.replace(b" ", b"+")

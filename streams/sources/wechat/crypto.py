@@ -47,9 +47,9 @@ def signature(parts: Iterable[str]) -> str:
     ).hexdigest()
 
 
-def fits(given: str, parts: Iterable[str]) -> bool:
+def fits(claimed: str, parts: Iterable[str]) -> bool:
     """Tell, in constant time, if a signature is that of the parts."""
-    return hmac.compare_digest(signature(parts).encode(), given.encode("utf-8", "replace"))
+    return hmac.compare_digest(signature(parts).encode(), claimed.encode("utf-8", "replace"))
 
 
 def decrypt(
@@ -115,7 +115,7 @@ def _xml_fields(message: bytes) -> dict[str, str] | Reject:
     def refuse_doctype(*_: object) -> None:
         raise _DoctypeError
 
-    # The encoding is given, so that the message cannot declare another one.
+    # The encoding is set here, so that the message cannot declare another one.
     parser = expat.ParserCreate(encoding="utf-8")
     parser.buffer_text = True
     parser.StartElementHandler = enter
