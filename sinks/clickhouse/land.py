@@ -59,8 +59,8 @@ class _Raw(OrderedDict[TopicPartition, Any]):
     """
 
     def __setitem__(self, tp: TopicPartition, fetched: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
-        if found := getattr(fetched, "_partition_records", None):
-            found._consumer_record = _as_it_is  # noqa: SLF001 - as above
+        if records := getattr(fetched, "_partition_records", None):
+            records._consumer_record = _as_it_is  # noqa: SLF001 - as above
         super().__setitem__(tp, fetched)
 
 
@@ -83,9 +83,9 @@ class GroupLedger:
 
     async def open_plan(self) -> Plan | None:
         """Return the plan that a predecessor left open."""
-        committed = await self._coordinator.fetch_committed_offsets([self._tp])
-        found: OffsetAndMetadata | None = committed.get(self._tp)
-        return from_metadata(found.metadata) if found else None
+        offsets = await self._coordinator.fetch_committed_offsets([self._tp])
+        committed: OffsetAndMetadata | None = offsets.get(self._tp)
+        return from_metadata(committed.metadata) if committed else None
 
     async def commit(self, offset: int, plan: Plan | None) -> None:
         """Commit ``offset``; raises ``PartitionLost`` if the group has moved on."""
@@ -197,7 +197,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
 
     async def _poll(self) -> dict[TopicPartition, Any]:
         try:
-            found: dict[TopicPartition, Any] = await self._consumer.getmany(
+            batches: dict[TopicPartition, Any] = await self._consumer.getmany(
                 timeout_ms=_POLL_MS, max_records=self._settings.land_max_rows
             )
         except KafkaError as error:
@@ -206,7 +206,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             log.warning("land.broker_away", problem=str(error), retry_in_s=_RETRY_S)
             await asyncio.sleep(_RETRY_S)
             return {}
-        return found
+        return batches
 
     def _feed(self, tp: TopicPartition, records: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
         if tp in self._lanes:
