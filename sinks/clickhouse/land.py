@@ -168,7 +168,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
 
     async def _poll(self) -> dict[TopicPartition, Any]:
         try:
-            found: dict[TopicPartition, Any] = await self._consumer.getmany(
+            batches: dict[TopicPartition, Any] = await self._consumer.getmany(
                 timeout_ms=_POLL_MS, max_records=self._settings.land_max_rows
             )
         except KafkaError as error:
@@ -177,7 +177,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
             log.warning("land.broker_away", problem=str(error), retry_in_s=_RETRY_S)
             await asyncio.sleep(_RETRY_S)
             return {}
-        return found
+        return batches
 
     def _feed(self, tp: TopicPartition, records: Any) -> None:  # noqa: ANN401 - aiokafka is untyped
         if tp in self._lanes:
