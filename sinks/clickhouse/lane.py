@@ -19,7 +19,7 @@ from schemas import clock
 from schemas.crash import crash_point
 from schemas.errors import SinkUnavailable
 from sinks.clickhouse.client import RowsRefused
-from sinks.clickhouse.plan import Plan, plan_of
+from sinks.clickhouse.plan import LandingPlan, plan_of
 from sinks.clickhouse.rows import (
     Part,
     Record,
@@ -46,10 +46,10 @@ _TRUST_TOKEN_FOR_MS: Final = 3_600_000
 class Ledger(Protocol):
     """The group's committed offset of one partition, fenced by the group's generation."""
 
-    async def open_plan(self) -> Plan | None:
+    async def open_plan(self) -> LandingPlan | None:
         """Return the plan that a predecessor left open."""
 
-    async def commit(self, offset: int, plan: Plan | None) -> None:
+    async def commit(self, offset: int, plan: LandingPlan | None) -> None:
         """Commit ``offset``; raises if the partition belongs to somebody else by now."""
 
 
@@ -64,7 +64,7 @@ def _fetch(records: Sequence[Record]) -> _Fetch:
     return _Fetch(records, sum([len(record.value or b"") for record in records]))
 
 
-class Lane:
+class LandingLane:
     """Holds the records of a partition that are not yet in ClickHouse, and writes them."""
 
     def __init__(
@@ -91,7 +91,7 @@ class Lane:
         self._expected = 0
         self._busy = False
         self._leaving = False
-        self._plan: Plan | None = None  # of a predecessor, to be finished first
+        self._plan: LandingPlan | None = None  # of a predecessor, to be finished first
 
     @property
     def owes(self) -> bool:
@@ -168,7 +168,7 @@ class Lane:
                 continue
         return []
 
-    def _ready(self, plan: Plan | None) -> bool:
+    def _ready(self, plan: LandingPlan | None) -> bool:
         if not self._fetches:
             return False
         if plan is not None:
@@ -178,7 +178,7 @@ class Lane:
     def _patience_s(self) -> float:
         return self._max_delay_s * (_BEHIND_FACTOR if self._behind else 1)
 
-    def _cut(self, plan: Plan | None) -> list[Record]:
+    def _cut(self, plan: LandingPlan | None) -> list[Record]:
         fetches = list(self._fitting() if plan is None else self._planned(plan.last))
         self._buffered -= sum(len(fetch.records) for fetch in fetches)
         self.buffered_bytes -= sum(fetch.size for fetch in fetches)
@@ -206,7 +206,7 @@ class Lane:
                 self._fetches.appendleft(_fetch(records[n:]))
             yield _fetch(records[:n])
 
-    async def _land(self, records: list[Record], plan: Plan | None) -> None:
+    async def _land(self, records: list[Record], plan: LandingPlan | None) -> None:
         span = await self._in_thread(partial(span_of, self.topic, self.partition, records))
         careful = plan is not None and await self._needs_care(plan, span)
         if plan is None:
@@ -227,7 +227,7 @@ class Lane:
         await self._ledger.commit(span.last + 1, None)
         crash_point("land.after_commit")
 
-    async def _needs_care(self, plan: Plan, span: Span) -> bool:
+    async def _needs_care(self, plan: LandingPlan, span: Span) -> bool:
         """Tell whether an open plan must be finished row by row instead of by its token."""
         who = {**self._who(), "first": span.first, "last": span.last}
         if plan.careful or not plan.matches(span):

@@ -62,7 +62,7 @@ def _early_commit() -> None:
         for lane in lanes:
             if lane._offset is not None:
                 at = TopicPartition(lane.topic, lane.partition)
-                await committer._members.commit(at, lane._offset)
+                await committer._member.commit(at, lane._offset)
         await _commit(committer, lanes)
 
     _committer._commit = commit

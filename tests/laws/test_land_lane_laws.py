@@ -5,18 +5,20 @@ from typing import Any, cast
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinks.clickhouse.lane import Lane
-from sinks.clickhouse.plan import Plan
+from sinks.clickhouse.lane import LandingLane
+from sinks.clickhouse.plan import LandingPlan
 from tests.land_harness import Logged
 
 MAX_ROWS = 10
 DELAY_S = 30.0
 
 
-def _lane() -> Lane:
+def _lane() -> LandingLane:
     # What the laws below are about is before the first call of either.
     nothing = cast("Any", None)
-    return Lane("events", 0, nothing, nothing, nothing, max_rows=MAX_ROWS, max_delay_s=DELAY_S)
+    return LandingLane(
+        "events", 0, nothing, nothing, nothing, max_rows=MAX_ROWS, max_delay_s=DELAY_S
+    )
 
 
 @st.composite
@@ -55,7 +57,7 @@ def test_a_planned_range_is_cut_to_its_last_offset_and_the_rest_stays(
     lane = _lane()
     for records in fed:
         lane.feed(records)
-    planned = lane._cut(Plan(last=last, n=1, sha256="", at_ms=0))
+    planned = lane._cut(LandingPlan(last=last, n=1, sha256="", at_ms=0))
     everything = [one for some in fed for one in some]
     assert planned == [one for one in everything if one.offset <= last]
     rest = [one for one in everything if one.offset > last]
@@ -70,7 +72,7 @@ def test_a_planned_range_is_cut_to_its_last_offset_and_the_rest_stays(
 def test_a_lane_takes_a_predecessors_block_that_is_larger_than_its_own(last: int) -> None:
     """As after a restart with a smaller ``land_max_rows``: paused, it would wait for ever."""
     lane = _lane()
-    plan = lane._plan = Plan(last=last, n=1, sha256="", at_ms=0)
+    plan = lane._plan = LandingPlan(last=last, n=1, sha256="", at_ms=0)
     for offset in range(last + 1):
         assert lane.owes
         assert not lane.full

@@ -42,7 +42,7 @@ def new_lane() -> PartitionLane:
     committer = SimpleNamespace(partitions={}, wake=lambda **_: None)
     return PartitionLane(
         Settings(), group="g", topic="events", partition=0, shard=cast("Any", shard),
-        committer=cast("Any", committer), touches=cast("Any", None), hears=lambda _: True,
+        committer=cast("Any", committer), touches=cast("Any", None), is_readable=lambda _: True,
     )  # fmt: skip
 
 

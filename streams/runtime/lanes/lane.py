@@ -47,7 +47,7 @@ class PartitionLane:
         shard: Shard,
         committer: Committer,
         touches: AIOKafkaProducer,
-        hears: Callable[[int], bool],
+        is_readable: Callable[[int], bool],
     ) -> None:
         self.topic, self.partition = topic, partition
         self.position = 0
@@ -55,7 +55,7 @@ class PartitionLane:
         self.opened = asyncio.Event()
         self.closing = False
         self._settings, self._group = settings, group
-        self._committer, self._touches, self._hears = committer, touches, hears
+        self._committer, self._touches, self._is_readable = committer, touches, is_readable
         self._name = f"{group}-{topic}-{partition}"
         # The shard's own methods: a hop for each event would cost more than they do.
         self.get, self.offset, self.applied = shard.get, shard.offset, shard.applied
@@ -115,7 +115,7 @@ class PartitionLane:
         the broker answers for, in a process that looks: it is asked every few ms.
         """
         now_s = time.monotonic()
-        if not self._hears(wall_ms) or now_s - self._looked_s > _BLIND_S:
+        if not self._is_readable(wall_ms) or now_s - self._looked_s > _BLIND_S:
             self._last_input = now_s
         self._looked_s = now_s
         idle_s = now_s - self._last_input
