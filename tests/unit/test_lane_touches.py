@@ -36,9 +36,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 
 
 def new_lane() -> PartitionLane:
-    shard = SimpleNamespace(
-        name="state", get=None, offset=None, applied=None, dirty=0, begin_commit=dict
-    )
+    shard = SimpleNamespace(name="state", get=None, offset=None, dirty=0, begin_commit=dict)
     committer = SimpleNamespace(partitions={}, wake=lambda **_: None)
     return PartitionLane(
         Settings(), group="g", topic="events", partition=0, shard=cast("Any", shard),

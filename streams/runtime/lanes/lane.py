@@ -58,7 +58,7 @@ class PartitionLane:
         self._committer, self._touches, self._is_readable = committer, touches, is_readable
         self._name = f"{group}-{topic}-{partition}"
         # The shard's own methods: a hop for each event would cost more than they do.
-        self.get, self.offset, self.applied = shard.get, shard.offset, shard.applied
+        self.get, self.offset = shard.get, shard.offset
         self._outputs: dict[tuple[str, int], list[Unaddressed]] = {}
         self._pending_outputs = 0
         self._touched: dict[tuple[str, int], list[Unaddressed]] = {}
