@@ -83,9 +83,6 @@ class _Lane:
         held = self._states.get(key)
         return held[1] if held else -1
 
-    def applied(self, key: bytes, offset: int, /) -> bool:
-        return offset <= self.offset(key)
-
     def put(self, key: bytes, packed: bytes, *, offset: int, timer_ms: int | None = None) -> None:
         del timer_ms
         self._states[key] = packed, offset

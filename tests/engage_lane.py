@@ -41,9 +41,6 @@ class FakeLane:
     def offset(self, key: bytes, /) -> int:
         return self.values[key][1] if key in self.values else -1
 
-    def applied(self, key: bytes, offset: int, /) -> bool:
-        return offset <= self.offset(key)
-
     def emit(
         self,
         topic: str,

@@ -21,10 +21,10 @@ def main() -> int:
     pack, unpack = job.pack, job.unpack
 
     def process(lane: Lane, batch: Batch) -> None:
-        get, put, applied = lane.get, lane.put, lane.applied
+        get, put, offset_of = lane.get, lane.put, lane.offset
         for record in batch.records:
             key = record.key or b""
-            if applied(key, record.offset):
+            if record.offset <= offset_of(key):
                 continue
             state, touch = fold(unpack(get(key)), validate(record.value or b""))
             put(key, pack(state), offset=record.offset)

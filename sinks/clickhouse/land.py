@@ -30,8 +30,8 @@ from aiokafka.errors import (
 
 from schemas.settings import Settings
 from schemas.signals import on_stop_signals
-from sinks.clickhouse.lane import Lane
-from sinks.clickhouse.plan import Plan, from_metadata, to_metadata
+from sinks.clickhouse.lane import LandingLane
+from sinks.clickhouse.plan import LandingPlan, from_metadata, to_metadata
 from sinks.clickhouse.tables import BY_TOPIC
 from sinks.clickhouse.writer import Writer
 from streams.kafka_client.group_commits import commit_in_generation, fetch_committed, membership_of
@@ -62,12 +62,12 @@ class GroupLedger:
         self._consumer, self._tp = consumer, tp
         self._membership = membership_of(consumer)
 
-    async def open_plan(self) -> Plan | None:
+    async def open_plan(self) -> LandingPlan | None:
         """Return the plan that a predecessor left open."""
         committed = await fetch_committed(self._consumer, self._tp)
         return from_metadata(committed.metadata) if committed else None
 
-    async def commit(self, offset: int, plan: Plan | None) -> None:
+    async def commit(self, offset: int, plan: LandingPlan | None) -> None:
         """Commit ``offset``; raises ``PartitionLost`` if the group has moved on."""
         commit = OffsetAndMetadata(offset, to_metadata(plan))
         while True:
@@ -92,7 +92,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         self._settings = settings
         self._writer = Writer(settings)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="land")
-        self._lanes: dict[TopicPartition, Lane] = {}
+        self._lanes: dict[TopicPartition, LandingLane] = {}
         self._tasks: dict[TopicPartition, asyncio.Task[None]] = {}
         self._paused: set[TopicPartition] = set()
         self._joined = False
@@ -140,7 +140,7 @@ class Lander(ConsumerRebalanceListener):  # type: ignore[misc] # aiokafka is unt
         self._joined = True
         for tp in sorted(assigned):
             a_record = BY_TOPIC[tp.topic].rows_a_record
-            lane = self._lanes[tp] = Lane(
+            lane = self._lanes[tp] = LandingLane(
                 tp.topic,
                 tp.partition,
                 GroupLedger(self._consumer, tp),

@@ -18,7 +18,7 @@ from schemas.crash import crash_point
 from schemas.errors import SinkUnavailable
 from sinks.clickhouse.batcher import Batcher
 from sinks.clickhouse.client import RowsRefused
-from sinks.clickhouse.plan import Plan, plan_of
+from sinks.clickhouse.plan import LandingPlan, plan_of
 from sinks.clickhouse.rows import (
     Part,
     Record,
@@ -41,14 +41,14 @@ _TRUST_TOKEN_FOR_MS: Final = 3_600_000
 class Ledger(Protocol):
     """The group's committed offset of one partition, fenced by the group's generation."""
 
-    async def open_plan(self) -> Plan | None:
+    async def open_plan(self) -> LandingPlan | None:
         """Return the plan that a predecessor left open."""
 
-    async def commit(self, offset: int, plan: Plan | None) -> None:
+    async def commit(self, offset: int, plan: LandingPlan | None) -> None:
         """Commit ``offset``; raises if the partition belongs to somebody else by now."""
 
 
-class Lane:
+class LandingLane:
     """Holds the records of a partition that are not yet in ClickHouse, and writes them."""
 
     def __init__(
@@ -68,7 +68,7 @@ class Lane:
         self._fed = asyncio.Event()
         self._busy = False
         self._leaving = False
-        self._plan: Plan | None = None  # of a predecessor, to be finished first
+        self._plan: LandingPlan | None = None  # of a predecessor, to be finished first
 
     @property
     def buffered_bytes(self) -> int:
@@ -137,7 +137,7 @@ class Lane:
                 continue
         return []
 
-    async def _land(self, records: list[Record], plan: Plan | None) -> None:
+    async def _land(self, records: list[Record], plan: LandingPlan | None) -> None:
         span = await self._in_thread(partial(span_of, self.topic, self.partition, records))
         careful = plan is not None and await self._needs_care(plan, span)
         if plan is None:
@@ -158,7 +158,7 @@ class Lane:
         await self._ledger.commit(span.last + 1, None)
         crash_point("land.after_commit")
 
-    async def _needs_care(self, plan: Plan, span: Span) -> bool:
+    async def _needs_care(self, plan: LandingPlan, span: Span) -> bool:
         """Tell whether an open plan must be finished row by row instead of by its token."""
         who = {**self._who(), "first": span.first, "last": span.last}
         if plan.careful or not plan.matches(span):

@@ -5,7 +5,7 @@ import msgspec
 from sinks.clickhouse.rows import Span
 
 
-class Plan(msgspec.Struct, frozen=True):
+class LandingPlan(msgspec.Struct, frozen=True):
     """An announced insert of the offsets from the committed one to ``last``.
 
     Whoever owns the partition next finishes exactly this range before anything else.
@@ -23,20 +23,20 @@ class Plan(msgspec.Struct, frozen=True):
         return (self.last, self.n, self.sha256) == (span.last, span.n, span.digest)
 
 
-def plan_of(span: Span, at_ms: int, *, careful: bool = False) -> Plan:
+def plan_of(span: Span, at_ms: int, *, careful: bool = False) -> LandingPlan:
     """Return the plan of a range."""
-    return Plan(last=span.last, n=span.n, sha256=span.digest, at_ms=at_ms, careful=careful)
+    return LandingPlan(last=span.last, n=span.n, sha256=span.digest, at_ms=at_ms, careful=careful)
 
 
-_decoder = msgspec.json.Decoder(Plan)
+_decoder = msgspec.json.Decoder(LandingPlan)
 
 
-def to_metadata(plan: Plan | None) -> str:
+def to_metadata(plan: LandingPlan | None) -> str:
     """Return the metadata of the commit: the open plan, or nothing."""
     return msgspec.json.encode(plan).decode() if plan else ""
 
 
-def from_metadata(metadata: str | None) -> Plan | None:
+def from_metadata(metadata: str | None) -> LandingPlan | None:
     """Return the open plan of a commit; ``None`` if it has none (or it is another tool's)."""
     if not metadata:
         return None

@@ -68,9 +68,6 @@ class Lane(Protocol):
     def offset(self, key: bytes, /) -> int:
         """Return the offset of the last record applied to a key, -1 if none."""
 
-    def applied(self, key: bytes, offset: int, /) -> bool:
-        """Tell whether a key's state has the record of this offset in it already."""
-
     def emit(
         self,
         topic: str,

@@ -18,7 +18,7 @@ from schemas.topics import Topic
 from streams.kafka_client.offset_fetch import mend_offset_fetch
 from streams.runtime.faust_adapter.assignor import RememberingAssignor
 from streams.runtime.faust_adapter.transport import BatchSchema, use_micro_batches
-from streams.runtime.lanes.fair_queue import Turns
+from streams.runtime.lanes.fair_queue import FairQueue
 from streams.runtime.lanes.lanes import Gate, Lanes, Process, Wake
 from streams.runtime.lanes.producers import new_producer
 from streams.runtime.loop import use_fast_loop
@@ -96,7 +96,7 @@ class FaustWorker:
         self.parts: list[Part] = []
         self.rulebooks: Rulebooks | None = None  # whoever keeps them, for the metrics
         self.lanes: dict[str, Lanes] = {}
-        self._turns = Turns()
+        self._queue = FairQueue()
         self.app = _new_app(settings, group, frozenset(agent.source.name for agent in agents))
         self.app.prepare = self._prepare
         self.app.on_partitions_assigned.connect(self._assigned)
@@ -156,7 +156,7 @@ class FaustWorker:
                 outputs=agent.outputs,
                 commit_every_s=agent.commit_every_s,
                 touches=self._touches,
-                turns=self._turns,
+                queue=self._queue,
                 on_failure=self._fail,
                 gate=agent.gate,
             )

@@ -52,7 +52,6 @@ def sow(environ: Mapping[str, str]) -> None:
 def _no_guard() -> None:
     """A replayed record is applied again."""
     _shard.offset = lambda *_: -1
-    _shard.applied = lambda *_: False
 
 
 def _early_commit() -> None:
@@ -62,7 +61,7 @@ def _early_commit() -> None:
         for lane in lanes:
             if lane._offset is not None:
                 at = TopicPartition(lane.topic, lane.partition)
-                await committer._members.commit(at, lane._offset)
+                await committer._member.commit(at, lane._offset)
         await _commit(committer, lanes)
 
     _committer._commit = commit
@@ -95,7 +94,7 @@ def _concurrency_unguarded() -> None:
     """As above, and nobody looks whether a batch follows the one before."""
 
     def fresh(lane: PartitionLane, batch: Batch) -> list[Any]:
-        return [r for r in batch.records if not lane.applied(r.key or b"", r.offset)]
+        return [r for r in batch.records if r.offset > lane.offset(r.key or b"")]
 
     _concurrency()
     _lane.fresh = fresh

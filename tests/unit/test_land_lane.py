@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 from typing import Any, cast
 
-from sinks.clickhouse.lane import Lane
-from sinks.clickhouse.plan import Plan, plan_of
+from sinks.clickhouse.lane import LandingLane
+from sinks.clickhouse.plan import LandingPlan, plan_of
 from sinks.clickhouse.rows import Part, Span, span_of
 from tests.land_harness import Logged
 
@@ -17,15 +17,15 @@ DEADLINE_S = 10.0
 class Stores:
     """The group's offsets and ClickHouse, which write down what a lane does to them, in order."""
 
-    def __init__(self, open_plan: Plan | None = None) -> None:
+    def __init__(self, open_plan: LandingPlan | None = None) -> None:
         self.steps: list[tuple[str, object]] = []
         self._open = open_plan
         self._committed = asyncio.Condition()
 
-    async def open_plan(self) -> Plan | None:
+    async def open_plan(self) -> LandingPlan | None:
         return self._open
 
-    async def commit(self, offset: int, plan: Plan | None) -> None:
+    async def commit(self, offset: int, plan: LandingPlan | None) -> None:
         async with self._committed:
             self.steps.append(("promise", (offset, plan.last)) if plan else ("commit", offset))
             self._committed.notify_all()
@@ -47,7 +47,7 @@ def log_of(*offsets: int) -> list[Logged]:
     return [Logged(offset, b"?") for offset in offsets]
 
 
-def plan_for(records: list[Logged]) -> Plan:
+def plan_for(records: list[Logged]) -> LandingPlan:
     return plan_of(span_of("events", 0, records), time.time_ns() // 1_000_000)
 
 
@@ -59,7 +59,7 @@ async def steps_of(stores: Stores, *fetches: list[Logged]) -> list[tuple[str, ob
         idle_at_work.add(lane.idle)
         return call()
 
-    lane = Lane(
+    lane = LandingLane(
         "events", 0, stores, cast("Any", stores), at_once, max_rows=MAX_ROWS, max_delay_s=0.0
     )
     running = asyncio.create_task(lane.run())

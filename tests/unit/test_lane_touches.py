@@ -68,7 +68,7 @@ def new_lane(broker: Broker, committer: Committer | None = None, **settings: int
     return PartitionLane(
         Settings.model_validate(settings), group="g", topic="events", partition=0,
         shard=Shard("state", 0, MemoryStore()), committer=committer or Committer(),
-        send=broker.send, hears=lambda _: True,
+        send=broker.send, is_readable=lambda _: True,
     )  # fmt: skip
 
 

@@ -52,7 +52,7 @@ class RuleDiff:
             self.reach[side] += bool(count)
         if bool(fired[0]) == bool(fired[1]):
             return
-        pair = _telling(old), _telling(new)
+        pair = _decisive(old), _decisive(new)
         if fired[1]:
             self.gain += 1
             self.gains = [*self.gains, pair][:_SAMPLES]
@@ -183,6 +183,6 @@ def _user_of(pair: Pair) -> str:
     return next(decision.user for decision in pair if decision)
 
 
-def _telling(said: Sequence[Decision]) -> Decision | None:
-    """Return the decision that matters most: the first that fires, else the last."""
+def _decisive(said: Sequence[Decision]) -> Decision | None:
+    """Return the decisive one: the first that fires, else the last."""
     return next((decision for decision in said if fires(decision)), said[-1] if said else None)

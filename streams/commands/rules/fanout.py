@@ -18,7 +18,7 @@ from streams.runtime.progress import progress_of
 
 # What the server sorts and groups at once for one part: each part is a look at the whole table.
 EVENTS_PER_PART: Final = 1_000_000
-_TELL_EVERY_EVENTS: Final = 2000
+_COUNT_EVERY_EVENTS: Final = 2000
 # Less is done here before another process has started.
 _ALONE_EVENTS: Final = 20_000
 
@@ -117,14 +117,14 @@ def _prepare(history: tuple[str, int, bool], make: Callable[[], Fold], done: Any
 
 def _fold_part(part: int, parts: int) -> Any:  # noqa: ANN401 - as fan_out
     fold: Fold = _here["make"]()
-    done, untold = _here["done"], 0
+    done, uncounted = _here["done"], 0
     for user, events in _here["history"].users(part, parts):
         fold.user(user, events)
-        untold += len(events)
-        if untold >= _TELL_EVERY_EVENTS:
+        uncounted += len(events)
+        if uncounted >= _COUNT_EVERY_EVENTS:
             with done.get_lock():
-                done.value += untold
-            untold = 0
+                done.value += uncounted
+            uncounted = 0
     with done.get_lock():
-        done.value += untold
+        done.value += uncounted
     return fold.totals

@@ -35,8 +35,8 @@ FETCH_MAX_WAIT_MS: Final = 20
 # From one fetch to the next, at the least. The broker answers as soon as one partition has a
 # record; a fetch for each few of them is a tenth of all that is done at half of the capacity.
 FETCH_EVERY_S: Final = 0.006
-# Without an answer for this long, what stands on a partition is not known.
-DEAF_MS: Final = 2000
+# Without an answer for this long, it is not known what stands on a partition.
+SILENT_MS: Final = 2000
 # How long one drain waits when nothing is there or every partition is paused.
 POLL_S: Final = 0.05
 
@@ -142,16 +142,16 @@ class MicroBatchConsumer(driver.Consumer):
                 self._track(tp, message)
                 yield tp, message
 
-    def hears(self, tp: TP, wall_ms: int) -> bool:
-        """Say whether the broker answers for a partition, and nobody is amid a transaction there.
+    def is_readable_to_end(self, tp: TP, wall_ms: int) -> bool:
+        """Say whether all of a partition can be read: the broker answers, no transaction is open.
 
         Only then is it known that nothing came if nothing was read. A partition whose records
-        wait to be taken is not asked for, so it is not heard either.
+        wait to be taken is not fetched, so after a while the answer for it is no, too.
         """
         # Asked from the agents' thread, at any moment of a rebalance.
         consumer = getattr(self._thread, "_consumer", None)
         answer = last_answer(consumer, tp) if consumer is not None else None
-        if answer is None or answer.answered_ms is None or wall_ms - answer.answered_ms > DEAF_MS:
+        if answer is None or answer.answered_ms is None or wall_ms - answer.answered_ms > SILENT_MS:
             return False
         stable, highwater = answer.last_stable, answer.highwater
         return stable is None or stable < 0 or (highwater is not None and stable >= highwater)
@@ -264,7 +264,7 @@ class MicroBatchConsumer(driver.Consumer):
 
 @dataclass(frozen=True, slots=True)
 class WorkerMembership:
-    """This worker in one generation of its group; implements ``committer.Group``."""
+    """This worker in one generation of its group; implements ``committer.GroupMember``."""
 
     consumer: MicroBatchConsumer
     generation: int

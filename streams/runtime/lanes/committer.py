@@ -25,7 +25,7 @@ from schemas.crash import crash_point
 from schemas.errors import BrokerUnavailable, Fenced
 from schemas.settings import Settings
 from streams.kafka_client.group_commits import fetch_committed
-from streams.runtime.lanes.fair_queue import Turns
+from streams.runtime.lanes.fair_queue import FairQueue
 from streams.runtime.lanes.producers import NO_HEADERS, Unaddressed, new_producer, send_all
 
 log = structlog.get_logger()
@@ -69,8 +69,8 @@ class Committed(Protocol):
         """Note that nothing more will be committed."""
 
 
-class Group(Protocol):
-    """The consumer group, as one of its members may change it."""
+class GroupMember(Protocol):
+    """This worker as a member of the consumer group: what it may commit there."""
 
     async def claim(self, at: TopicPartition, offset: int, owner: str) -> None:
         """Commit an offset with its owner; ``KafkaError`` if the partition is not ours any more."""
@@ -89,8 +89,8 @@ class Committer:
         name: str,
         group: str,
         topics: Sequence[str],
-        members: Group,
-        turns: Turns,
+        member: GroupMember,
+        queue: FairQueue,
         every_s: float,
         on_commit: Callable[[float], None],
         on_failure: Callable[[BaseException], Awaitable[None]],
@@ -99,7 +99,7 @@ class Committer:
         self.id = f"{group}-{name}-{uuid.uuid4().hex}"
         self.partitions: dict[str, int] = {}
         self._settings, self._group, self._topics = settings, group, topics
-        self._members, self._turns = members, turns
+        self._member, self._queue = member, queue
         self._every_s, self._on_commit = every_s, on_commit
         self._on_failure = on_failure
         self._lanes: list[Committed] = []
@@ -172,7 +172,7 @@ class Committer:
         deadline_s = time.monotonic() + _CLAIM_TIMEOUT_S
         while True:
             try:
-                return await self._members.claim(at, offset, self.id)
+                return await self._member.claim(at, offset, self.id)
             except KafkaError as problem:
                 # The group is made anew, and this lane closed, or its coordinator moves.
                 if time.monotonic() > deadline_s:
@@ -285,7 +285,7 @@ class Committer:
         behind = await self._send_states(shares)
         for lane, work in shares:
             if work.offset is not None:
-                await self._members.commit(TopicPartition(lane.topic, lane.partition), work.offset)
+                await self._member.commit(TopicPartition(lane.topic, lane.partition), work.offset)
         return behind
 
     async def _send_outputs(self, shares: list[tuple[Committed, Work]]) -> None:
@@ -295,7 +295,7 @@ class Committer:
                 gathered.setdefault(to, []).extend(records)
         await asyncio.gather(
             *(
-                send_all(self._producer, *to, records, self._turns)
+                send_all(self._producer, *to, records, self._queue)
                 for to, records in gathered.items()
             )
         )
@@ -309,4 +309,4 @@ class Committer:
     async def _send_state(self, lane: Committed, work: Work) -> int:
         changelog = ((key, value, NO_HEADERS) for key, value in work.state.items())
         to = lane.state_topic, lane.partition
-        return await send_all(self._producer, *to, changelog, self._turns)
+        return await send_all(self._producer, *to, changelog, self._queue)

@@ -4,8 +4,8 @@ import asyncio
 from collections import deque
 
 
-class Turns:
-    """Lets those who wait go on one by one, one in each turn of the loop.
+class FairQueue:
+    """Lets those who wait go on in order, one in each turn of the loop.
 
     Slices of several lanes in one turn would make each step of a commit wait for all of them.
     """
@@ -13,7 +13,7 @@ class Turns:
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    async def mine(self) -> None:
+    async def next_turn(self) -> None:
         """Return when it is the caller's turn."""
         loop = asyncio.get_running_loop()
         turn = loop.create_future()

@@ -72,7 +72,7 @@ class PartitionLane:
         shard: Shard,
         committer: Commits,
         send: Send,
-        hears: Callable[[int], bool],
+        is_readable: Callable[[int], bool],
     ) -> None:
         self.topic, self.partition = topic, partition
         self.position = 0
@@ -80,10 +80,10 @@ class PartitionLane:
         self.opened = asyncio.Event()
         self.closing = False
         self._settings, self._group = settings, group
-        self._committer, self._send, self._hears = committer, send, hears
+        self._committer, self._send, self._is_readable = committer, send, is_readable
         self._name = f"{group}-{topic}-{partition}"
         # The shard's own methods: a hop for each event would cost more than they do.
-        self.get, self.offset, self.applied = shard.get, shard.offset, shard.applied
+        self.get, self.offset = shard.get, shard.offset
         self._outputs: dict[tuple[str, int], list[Unaddressed]] = {}
         self._pending_outputs = 0
         self._touched: dict[tuple[str, int], list[Unaddressed]] = {}
@@ -140,7 +140,7 @@ class PartitionLane:
         the broker answers for, in a process that looks: it is asked every few ms.
         """
         now_s = time.monotonic()
-        if not self._hears(wall_ms) or now_s - self._looked_s > _BLIND_S:
+        if not self._is_readable(wall_ms) or now_s - self._looked_s > _BLIND_S:
             self._last_input = now_s
         self._looked_s = now_s
         idle_s = now_s - self._last_input

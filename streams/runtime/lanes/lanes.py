@@ -18,12 +18,12 @@ from schemas.topics import Topic
 from streams.agents.ports import Batch
 from streams.runtime.faust_adapter.transport import MicroBatchConsumer, WorkerMembership
 from streams.runtime.lanes.committer import Committer
-from streams.runtime.lanes.fair_queue import Turns
+from streams.runtime.lanes.fair_queue import FairQueue
 from streams.runtime.lanes.lane import PartitionLane
 from streams.runtime.lanes.producers import send_all
 from streams.runtime.serving.metrics import Meter
 from streams.runtime.state.shard import Shard
-from streams.runtime.state.standby import Shelf
+from streams.runtime.state.standby import StandbyShards
 
 Process = Callable[[PartitionLane, Batch], None]
 Wake = Callable[[PartitionLane, bytes, int], None]
@@ -58,11 +58,11 @@ class Lanes:
         outputs: Sequence[str],
         commit_every_s: float,
         touches: AIOKafkaProducer,
-        turns: Turns,
+        queue: FairQueue,
         on_failure: Callable[[BaseException], Awaitable[None]],
         gate: Gate | None = None,
     ) -> None:
-        self._gate, self._turns = gate, turns
+        self._gate, self._queue = gate, queue
         self._app, self._settings = app, settings
         self._send = partial(send_all, touches)
         self._source, self._outputs = source, outputs
@@ -74,7 +74,7 @@ class Lanes:
         self._generation = -1
         self._settled = asyncio.Event()  # set, and replaced, with each assignment
         self._openings: dict[int, asyncio.Task[None]] = {}
-        self._shelf = Shelf(settings, state.name)
+        self._standbys = StandbyShards(settings, state.name)
         self._record_s = 5e-5  # what a record takes, learnt as they come
         self.meter = Meter()
 
@@ -94,11 +94,11 @@ class Lanes:
         mine = [tp for tp in partitions if tp.topic == self._source.name]
         committer = self._committer = self._new_committer(generation)
         for tp in mine:
-            shard = await self._shelf.take(tp.partition)
+            shard = await self._standbys.take(tp.partition)
             lane = self._lanes[tp.partition] = self._new_lane(tp, shard, committer)
             self._openings[tp.partition] = asyncio.create_task(self._open(lane))
             self._generations[tp.partition] = generation
-        self._shelf.settle()
+        self._standbys.settle()
         self._generation = generation
         self._settled.set()
         self._settled = asyncio.Event()
@@ -113,7 +113,7 @@ class Lanes:
     async def close(self) -> None:
         """Commit and close all lanes."""
         await self._close_all()
-        await self._shelf.close()
+        await self._standbys.close()
 
     async def _close_all(self) -> None:
         await asyncio.gather(*(self._close(partition) for partition in list(self._lanes)))
@@ -132,7 +132,7 @@ class Lanes:
         if self._gate is not None and lane.opened.is_set():
             self._gate.closing(lane)
         await lane.close()
-        self._shelf.give(lane.shard)
+        self._standbys.put_back(lane.shard)
 
     async def run(self, batch: Batch, process: Process) -> None:
         """Process one batch on its lane; a batch of a past assignment is left alone."""
@@ -143,7 +143,7 @@ class Lanes:
         if lane is None or batch.generation != self._generations[batch.partition]:
             return
         await lane.opened.wait()
-        await self._turns.mine()
+        await self._queue.next_turn()
         if not await self._prepared(lane) or self._lanes.get(batch.partition) is not lane:
             return
         try:
@@ -158,7 +158,7 @@ class Lanes:
             await self._hand_over(lane, batch)
         while at < len(records):
             if at:
-                await self._turns.mine()
+                await self._queue.next_turn()
                 if not await self._prepared(lane) or self._lanes.get(batch.partition) is not lane:
                     return
             upto = at + max(1, int(SLICE_S / self._record_s))
@@ -196,7 +196,7 @@ class Lanes:
                 await asyncio.sleep(TICK_S)
             more = False
             for lane in list(self._lanes.values()):
-                await self._turns.mine()
+                await self._queue.next_turn()
                 if lane.opened.is_set() and await self._prepared(lane):
                     more |= await self._tick(lane, wake)
 
@@ -230,16 +230,16 @@ class Lanes:
             name=self._source.name,
             group=self._app.conf.id,
             topics=self._outputs,
-            members=WorkerMembership(consumer, generation),
-            turns=self._turns,
+            member=WorkerMembership(consumer, generation),
+            queue=self._queue,
             every_s=self._commit_every_s,
             on_commit=self.meter.committed,
             on_failure=self._on_failure,
         )
 
     def _new_lane(self, tp: TP, shard: Shard, committer: Committer) -> PartitionLane:
-        def hears(wall_ms: int) -> bool:
-            return cast("MicroBatchConsumer", self._app.consumer).hears(tp, wall_ms)
+        def is_readable(wall_ms: int) -> bool:
+            return cast("MicroBatchConsumer", self._app.consumer).is_readable_to_end(tp, wall_ms)
 
         return PartitionLane(
             self._settings,
@@ -249,5 +249,5 @@ class Lanes:
             shard=shard,
             committer=committer,
             send=self._send,
-            hears=hears,
+            is_readable=is_readable,
         )

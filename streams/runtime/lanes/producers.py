@@ -9,7 +9,7 @@ from aiokafka.errors import MessageSizeTooLargeError
 from schemas.errors import ConfigInvalid
 from schemas.settings import Settings
 from streams.kafka_client.producing import shorten_transaction_pause
-from streams.runtime.lanes.fair_queue import Turns
+from streams.runtime.lanes.fair_queue import FairQueue
 
 BATCH_BYTES: Final = 512 * 1024
 # Above the topics' max.message.bytes nothing is accepted anyway.
@@ -43,20 +43,20 @@ async def send_all(
     topic: str,
     partition: int,
     records: Iterable[Unaddressed],
-    turns: Turns | None = None,
+    queue: FairQueue | None = None,
 ) -> int:
     """Send records of one partition by the batch builder; returns the offset behind the last.
 
     Returns when all are acked; -1 where nothing was sent. Raises ``ConfigInvalid`` where the
-    topic takes no record of that size, and aiokafka's errors. With *turns*, many records are
-    packed in pieces, between which others have theirs.
+    topic takes no record of that size, and aiokafka's errors. With a *queue*, many records are
+    packed in pieces, between which others have their turn.
     """
     futures = []
     batch = producer.create_batch()
     append = batch.append
     for number, (key, value, headers) in enumerate(records, 1):
-        if turns is not None and number % _PIECE == 0:
-            await turns.mine()
+        if queue is not None and number % _PIECE == 0:
+            await queue.next_turn()
         if append(key=key, value=value, timestamp=None, headers=headers) is None:
             count = batch.record_count()
             futures.append((count, await producer.send_batch(batch, topic, partition=partition)))

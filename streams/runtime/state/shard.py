@@ -53,7 +53,6 @@ class Shard:
         self._committing: dict[bytes, bytes] = {}
         self._stored = store.get
         self._heap: list[tuple[int, bytes]] = []
-        self._newest_offset = -1
 
     def _value(self, key: bytes) -> bytes | None:
         value = self._dirty.get(key)
@@ -72,11 +71,6 @@ class Shard:
         """Return the offset of the last record applied to a key, -1 if none."""
         value = self._value(key)
         return -1 if value is None else offset_of(value)
-
-    def applied(self, key: bytes, offset: int, /) -> bool:
-        """Tell whether a key's state has the record of this offset in it already."""
-        # Beyond what was restored, the lane hands over each record once: no look-up.
-        return offset <= self._newest_offset and offset <= self.offset(key)
 
     def put(self, key: bytes, packed: bytes, *, offset: int, timer_ms: int | None) -> None:
         """Set a key's state and mark it dirty."""
@@ -150,16 +144,15 @@ class Shard:
     async def loaded(self) -> None:
         """Build the heap of timers, in slices, so that the loop can send the group's heartbeats."""
         self.forget_uncommitted()
-        heap, newest = list[tuple[int, bytes]](), -1
+        heap: list[tuple[int, bytes]] = []
         for n, (key, value) in enumerate(self.store.items()):
             if n % RESTORE_RECORDS == RESTORE_RECORDS - 1:
                 await asyncio.sleep(0)
-            _, offset, timer_ms = _HEADER.unpack_from(value)
-            newest = max(newest, offset)
+            timer_ms = timer_of(value)
             if timer_ms != NO_TIMER:
                 heap.append((timer_ms, key))
         heapq.heapify(heap)
-        self._heap, self._newest_offset = heap, newest
+        self._heap = heap
 
     def _check_version(self, value: bytes) -> None:
         if value[0] != VERSION:

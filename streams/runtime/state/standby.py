@@ -21,7 +21,7 @@ log = structlog.get_logger()
 _RETRY_S = 1.0
 
 
-class Shelf:
+class StandbyShards:
     """The shards of one state topic; each is here or on a lane, never on both."""
 
     def __init__(self, settings: Settings, topic: str) -> None:
@@ -41,7 +41,7 @@ class Shelf:
         self._changed.set()
         return shard or self._new_shard(partition)
 
-    def give(self, shard: Shard) -> None:
+    def put_back(self, shard: Shard) -> None:
         """Take a shard back from a lane that was closed."""
         self._on_lanes.discard(shard.partition)
         shard.forget_uncommitted()
