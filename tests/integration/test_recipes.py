@@ -60,7 +60,7 @@ class Spread(Lasting):
 SPEC: Final = '''\
 """`spread`: how far apart the values of events are."""
 
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from schemas.authoring import EventPath
 from schemas.tags import EventTag
