@@ -14,8 +14,13 @@ from tests.bi_harness import NOON_MS, happened, land
 FIRST_DAY, LAST_DAY = "2026-01-01", "2026-03-31"
 USERS = 24
 _OUTCOMES: tuple[Outcome, ...] = (
-    "sent", "suppressed", "holdout", "exited", "held", "converted",
-)  # fmt: skip
+    "sent",
+    "suppressed",
+    "holdout",
+    "exited",
+    "held",
+    "converted",
+)
 _STATUSES: tuple[DeliveryStatus, ...] = ("sent", "failed", "unknown")
 
 
@@ -48,10 +53,15 @@ def _life(number: int) -> list[bytes]:
 
     def one(event: str, days: float, **properties: object) -> bytes:
         return happened(
-            user, event, begin + days, context=context, source=source, properties=properties,
+            user,
+            event,
+            begin + days,
+            context=context,
+            source=source,
+            properties=properties,
             received_at_ms=NOON_MS + round((begin + days) * 86_400_000) + 1500,
             marks=["late"] if number % 5 == 0 else [],
-        )  # fmt: skip
+        )
 
     events = [one("share_opened", 0, sharer=f"u{number - 1}")] if number % 3 else []
     events += [one("product_viewed", 0.001, sku="tea"), one("content_shared", 0.002)]
@@ -66,20 +76,36 @@ def _life(number: int) -> list[bytes]:
 
 def _decision(n: int) -> bytes:
     outcome = _OUTCOMES[n % len(_OUTCOMES)]
-    return encode(Decision(
-        decision_id=f"d{n}", rule="cart_30m", rule_version="1", user=f"user_id:u{n % USERS}",
-        outcome=outcome, reason="cap:marketing" if outcome == "suppressed" else outcome,
-        time_ms=NOON_MS + (n % USERS) * 86_400_000, trigger_kind="absence", trigger=f"m{n}",
-        variant="coupon5" if n % 4 < 2 else "coupon10",
-    ))  # fmt: skip
+    return encode(
+        Decision(
+            decision_id=f"d{n}",
+            rule="cart_30m",
+            rule_version="1",
+            user=f"user_id:u{n % USERS}",
+            outcome=outcome,
+            reason="cap:marketing" if outcome == "suppressed" else outcome,
+            time_ms=NOON_MS + (n % USERS) * 86_400_000,
+            trigger_kind="absence",
+            trigger=f"m{n}",
+            variant="coupon5" if n % 4 < 2 else "coupon10",
+        )
+    )
 
 
 def _receipt(n: int) -> bytes:
-    return encode(Receipt(
-        touch_id=f"t{n}", rule="cart_30m", rule_version="1", user=f"user_id:u{n}",
-        channel="webhook", template="cart", status=_STATUSES[n % len(_STATUSES)], attempts=1,
-        time_ms=NOON_MS + n * 86_400_000,
-    ))  # fmt: skip
+    return encode(
+        Receipt(
+            touch_id=f"t{n}",
+            rule="cart_30m",
+            rule_version="1",
+            user=f"user_id:u{n}",
+            channel="webhook",
+            template="cart",
+            status=_STATUSES[n % len(_STATUSES)],
+            attempts=1,
+            time_ms=NOON_MS + n * 86_400_000,
+        )
+    )
 
 
 def _envelope() -> Envelope:

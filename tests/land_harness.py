@@ -80,21 +80,31 @@ def mixed(count: int, start: int = 0) -> list[Message]:
         found.append(("events", encode_event(make_event(n)), None))
         if n % 5 == 0:
             changes = touches.TagChanges(
-                user=user, time_ms=BASE_MS + n,
+                user=user,
+                time_ms=BASE_MS + n,
                 changes=[(f"view_{i}h", None, {"n": n}) for i in range(1 + n % 3)],
-            )  # fmt: skip
+            )
             found.append(("tags", touches.encode(changes), None))
         if n % 7 == 0:
             decision = touches.Decision(
-                decision_id=f"d{n}", outcome="suppressed" if n % 2 else "sent", reason="cap",
-                trigger_kind="absence", trigger=f"m{n}", trace=[{"cap": False}], **common,
-            )  # fmt: skip
+                decision_id=f"d{n}",
+                outcome="suppressed" if n % 2 else "sent",
+                reason="cap",
+                trigger_kind="absence",
+                trigger=f"m{n}",
+                trace=[{"cap": False}],
+                **common,
+            )
             found.append(("decisions", touches.encode(decision), None))
         if n % 11 == 0:
             receipt = touches.Receipt(
-                touch_id=f"t{n}", channel="webhook", template="cart", status="sent", attempts=1,
+                touch_id=f"t{n}",
+                channel="webhook",
+                template="cart",
+                status="sent",
+                attempts=1,
                 **common,
-            )  # fmt: skip
+            )
             found.append(("receipts", touches.encode(receipt), None))
         if n % 13 == 0:
             envelope = Envelope(door="native", source="app", account="a", received_at_ms=BASE_MS)

@@ -20,11 +20,13 @@ async def make_topics(kafka: str) -> None:
     try:
         # Some tests log records of other months: retention must leave them to be compared.
         keep = {"retention.ms": "-1"}
-        await admin.create_topics([
-            NewTopic(topic.name, PARTITIONS, 1, topic_configs=topic.broker_config() | keep)
-            for topic in topics.ALL
-            if topic.name in BY_TOPIC
-        ])  # fmt: skip
+        await admin.create_topics(
+            [
+                NewTopic(topic.name, PARTITIONS, 1, topic_configs=topic.broker_config() | keep)
+                for topic in topics.ALL
+                if topic.name in BY_TOPIC
+            ]
+        )
     finally:
         await admin.close()
 

@@ -44,10 +44,18 @@ class Tree:
     def python(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run Python in the tree to its end: its modules are this tree's."""
         set_outside = {name: text for name, text in os.environ.items() if name[:5] != "SIYU_"}
-        env = {**set_outside, "PYTHONPATH": str(self.root), "SIYU_HOME": str(self.root / "home"),
-               "SIYU_COMPILED": "0"}  # fmt: skip
+        env = {
+            **set_outside,
+            "PYTHONPATH": str(self.root),
+            "SIYU_HOME": str(self.root / "home"),
+            "SIYU_COMPILED": "0",
+        }
         return subprocess.run(
             [sys.executable, *words],
-            cwd=self.root, env=env, capture_output=True, text=True, timeout=_PATIENCE_S,
+            cwd=self.root,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE_S,
             check=False,
-        )  # fmt: skip
+        )

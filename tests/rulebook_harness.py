@@ -44,8 +44,12 @@ class Shop:
         self.env = environment(kafka, folder)
 
     def book(self, path: Path, template: str, **more: Any) -> Path:  # noqa: ANN401 - parts of a rule
-        rule = {"id": "thanks", "trigger": {"event": self.event},
-                "steps": [{"send": {"via": ["log"], "template": template}}], **more}  # fmt: skip
+        rule = {
+            "id": "thanks",
+            "trigger": {"event": self.event},
+            "steps": [{"send": {"via": ["log"], "template": template}}],
+            **more,
+        }
         path.write_text(json.dumps({"rules": [rule]}))
         return path
 
@@ -73,10 +77,14 @@ class Shop:
 
     def send(self, feed: Feed, count: int) -> None:
         items = [
-            {"userId": f"{self.event}-{self.sent + n}", "event": self.event, "type": "track",
-             "messageId": f"{self.event}-{self.sent + n}"}
+            {
+                "userId": f"{self.event}-{self.sent + n}",
+                "event": self.event,
+                "type": "track",
+                "messageId": f"{self.event}-{self.sent + n}",
+            }
             for n in range(count)
-        ]  # fmt: skip
+        ]
         self.sent += count
         feed.send(items, account="tea")
 

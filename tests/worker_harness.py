@@ -50,8 +50,13 @@ def siyu(env: Mapping[str, str], *words: str) -> subprocess.CompletedProcess[str
     """Run a command of the command line to its end."""
     return subprocess.run(
         [sys.executable, "-m", "streams.commands.cli", *words],
-        cwd=ROOT, env=dict(env), capture_output=True, text=True, timeout=PATIENCE_S, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
 
 
 @contextmanager
@@ -67,8 +72,11 @@ def process(env: Mapping[str, str], log: Path, *words: str) -> Iterator[subproce
     with log.open("ab") as stderr:
         running = subprocess.Popen(
             [sys.executable, "-m", "streams.commands.cli", *words],
-            cwd=ROOT, env=dict(env), stderr=stderr, stdout=stderr,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=dict(env),
+            stderr=stderr,
+            stdout=stderr,
+        )
     try:
         yield running
     finally:
@@ -87,9 +95,12 @@ class Feed:
         self.settings = Settings(kafka=kafka)
         self._producer = KafkaProducer(bootstrap_servers=kafka, acks="all")
         self._reader = KafkaConsumer(
-            bootstrap_servers=kafka, group_id=GROUP, enable_auto_commit=False,
-            isolation_level="read_committed", auto_offset_reset="earliest",
-        )  # fmt: skip
+            bootstrap_servers=kafka,
+            group_id=GROUP,
+            enable_auto_commit=False,
+            isolation_level="read_committed",
+            auto_offset_reset="earliest",
+        )
 
     def send(
         self, items: list[dict[str, Any]], *, account: str, received_at_ms: int | None = None
@@ -97,9 +108,11 @@ class Feed:
         """Send Segment items of an account, acked."""
         for item in items:
             envelope = Envelope(
-                door="segment", source="app", account=account,
+                door="segment",
+                source="app",
+                account=account,
                 received_at_ms=received_at_ms or clock.now_ms(),
-            )  # fmt: skip
+            )
             key, body = str(item.get("userId", "")).encode(), json.dumps(item).encode()
             self._producer.send(topics.RAW.name, body, key, headers=to_headers(envelope))
         self._producer.flush()

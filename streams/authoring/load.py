@@ -52,7 +52,7 @@ class _Read:
 def load_rulebook(path: Path, plan: Plan | None = None) -> Rulebook:
     """Return the rulebook of a folder or file; raises ``ConfigInvalid`` for its first fault.
 
-    Its names are held against the plan, the one that comes with Siyu if none is given.
+    Its names are checked against the plan, the one that comes with Siyu if there is no other.
     """
     rulebook, faults = read_rulebook(path, plan)
     if rulebook is None:
@@ -122,14 +122,14 @@ def _what_is_left(located: Located, invalid: ValidationError) -> _Read | None:
         part: [i for i in range(len(data.get(part) or ())) if (part, i) not in wrong]
         for part in _ITEMS
     }
-    left = {part: [data[part][i] for i in places] for part, places in positions.items() if places}
+    kept = {part: [data[part][i] for i in at] for part, at in positions.items() if at}
     rest = {key: value for key, value in data.items() if key not in _ITEMS}
     broken = {
         (PREFIX if part == "segments" else "") + str(data[part][i].get("id"))
         for part, i in wrong
         if part != "rules" and isinstance(data[part][i], dict)
     }
-    return _Read(located, RulebookFile.model_validate({**rest, **left}), positions, broken)
+    return _Read(located, RulebookFile.model_validate({**rest, **kept}), positions, broken)
 
 
 def _checked(reads: list[_Read], plan: Plan) -> tuple[list[ConfigInvalid], Rulebook]:

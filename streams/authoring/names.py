@@ -73,7 +73,7 @@ class Names:
         seen.add(tag_id)
         tag = self.tags.get(tag_id)
         if isinstance(tag, MadeTag):
-            with suppress(Fault):  # it is told where that tag itself is checked
+            with suppress(Fault):  # it is a fault of that tag itself
                 for ref in expr_refs(tag):
                     if ref.path and ref.path[0] not in seen:
                         self._reads(ref.path[0], seen)
@@ -104,7 +104,7 @@ class Names:
         """Yield what is wrong with a parsed path, at its own place."""
         if ref.root == "tag":
             if ref.path[0] in self._broken_tags:
-                return  # what is wrong with it is told where it stands
+                return  # what is wrong with it is a fault of its own
             if ref.path[0] not in self.tags:
                 hint = suggest(ref.path[0], self.tags) or "define it under tags"
                 yield Fault(ref.place, f"unknown tag {ref.path[0]}", hint)

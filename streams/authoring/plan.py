@@ -107,8 +107,8 @@ def _faults(
             yield Fault(place, problem, "an event has one place")
         taken[name] = path
         yield from _like_faults(name, spec, specs, (*place, "like"))
-        for prop, one in spec.properties.items():
-            yield from _property_faults(prop, one, spec, (*place, "properties", prop))
+        for prop, property_ in spec.properties.items():
+            yield from _property_faults(prop, property_, spec, (*place, "properties", prop))
 
 
 def _like_faults(

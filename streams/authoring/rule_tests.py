@@ -148,8 +148,8 @@ class Failure:
 
 def find_tests(path: Path) -> list[Path]:
     """Return the test files of a rulebook's folder, in order, those of tags aside."""
-    found = path.rglob(f"*{TEST_SUFFIX}")
-    return sorted(one for one in found if not one.name.endswith(TAG_TEST_SUFFIX))
+    files = path.rglob(f"*{TEST_SUFFIX}")
+    return sorted(file for file in files if not file.name.endswith(TAG_TEST_SUFFIX))
 
 
 def run(rulebook: Rulebook, file: Path) -> list[Failure]:
@@ -197,7 +197,9 @@ class _Story:
 
     def problems(self) -> list[tuple[Place, str]]:
         self._play()
-        got = [one for one in self._effects.decisions if self._rule in (None, one.rule)]
+        got = [
+            decision for decision in self._effects.decisions if self._rule in (None, decision.rule)
+        ]
         problems: list[tuple[Place, str]] = []
         for i, (want, have) in enumerate(zip(self._case.expect, got, strict=False)):
             wrong = self._compare(want, have)
@@ -207,13 +209,15 @@ class _Story:
             (("expect", i), "it did not come") for i in range(len(got), len(self._case.expect))
         ]
         problems += [
-            (("expect",), f"not expected: {self._tell(one)}")
-            for one in got[len(self._case.expect) :]
+            (("expect",), f"not expected: {self._describe(decision)}")
+            for decision in got[len(self._case.expect) :]
         ]
         return problems + self._wrong_tags()
 
     def _play(self) -> None:
-        arrivals = sorted(enumerate(self._case.events), key=lambda one: (_arrival(one[1]), one[0]))
+        arrivals = sorted(
+            enumerate(self._case.events), key=lambda pair: (_arrival(pair[1]), pair[0])
+        )
         for number, happening in arrivals:
             # What arrives in the millisecond of a timer is there before it: ends are included.
             self._run_to(self._start_ms + _arrival(happening) - 1)
@@ -284,10 +288,10 @@ class _Story:
         at_ms = _stamp(want.when) if want.when else at_ms
         if at_ms is not None and have.time_ms != at_ms:
             wrong.append(f"at {self._ago(have.time_ms)}, not {self._ago(at_ms)}")
-        return f"{'; '.join(wrong)} [{self._tell(have)}]" if wrong else ""
+        return f"{'; '.join(wrong)} [{self._describe(have)}]" if wrong else ""
 
     def _wrong_tags(self) -> list[tuple[Place, str]]:
-        end_ms = self._start_ms + max(_arrival(one) for one in self._case.events)
+        end_ms = self._start_ms + max(_arrival(happening) for happening in self._case.events)
         tags = self._engine.read_tags(self._state, end_ms)
         return [
             (("tags", tag), f"tag {tag} is {tags.get(tag)!r}, not {value!r}")
@@ -295,7 +299,7 @@ class _Story:
             if not equal(value, tags.get(tag))
         ]
 
-    def _tell(self, have: Decision) -> str:
+    def _describe(self, have: Decision) -> str:
         return f"{have.rule} {have.outcome} ({have.reason}) at {self._ago(have.time_ms)}"
 
     def _ago(self, time_ms: int) -> str:
@@ -304,7 +308,7 @@ class _Story:
 
 def _user(rulebook: Rulebook, case: Case, rule_id: str | None) -> str:
     """Return a user of the group and the variant that a case asks for."""
-    rule = next((one for one in rulebook.rules if one.id == rule_id), None)
+    rule = next((rule for rule in rulebook.rules if rule.id == rule_id), None)
     if rule is None:
         return _USER
     live = LiveRule(rule, "", None, rulebook.policies, lambda *_: None)

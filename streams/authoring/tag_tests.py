@@ -87,8 +87,8 @@ def run_tag_tests(rulebook: Rulebook, file: Path) -> list[Failure]:
     failures: list[Failure] = []
     for i, case in enumerate(tests.cases):
         for place, tag in _named(case):
-            if tag not in {one.id for one in rulebook.tags}:
-                hint = suggest(tag, [one.id for one in rulebook.tags])
+            if tag not in {known.id for known in rulebook.tags}:
+                hint = suggest(tag, [known.id for known in rulebook.tags])
                 line = located.line(("cases", i, *place))
                 raise ConfigInvalid(file, f"unknown tag {tag}", hint=hint, line=line)
         for place, problem in _Story(engine, case).problems():
@@ -114,21 +114,22 @@ class _Story:
 
     def problems(self) -> list[tuple[Place, str]]:
         steps = [
-            _Step(_arrival_ms(one), 0, self._happen(number, one))
-            for number, one in enumerate(self._case.events)
+            _Step(_arrival_ms(happening), 0, self._happen(number, happening))
+            for number, happening in enumerate(self._case.events)
         ]
-        steps += [_Step(one.at_ms, 1, self._look(i, one)) for i, one in enumerate(self._case.check)]
-        ends = [one.at_ms for written in self._case.changes.values() for one in written]
+        checks = enumerate(self._case.check)
+        steps += [_Step(check.at_ms, 1, self._look(i, check)) for i, check in checks]
+        ends = [change.at_ms for written in self._case.changes.values() for change in written]
         steps += [_Step(end_ms, 2, lambda: None) for end_ms in ends]
-        for step in sorted(steps, key=lambda one: (one.at_ms, one.order)):
+        for step in sorted(steps, key=lambda step: (step.at_ms, step.order)):
             # What arrives in the millisecond of a timer is there before it, as on a lane.
             self._run_to(_START_MS + step.at_ms - (step.order == 0))
             step.run()
         return self._problems + list(self._compare_changes())
 
-    def _happen(self, number: int, one: Happening) -> Callable[[], None]:
+    def _happen(self, number: int, happening: Happening) -> Callable[[], None]:
         def run() -> None:
-            event = _event(number, one)
+            event = _event(number, happening)
             self._changes += self._engine.on_event(self._state, event).tag_changes
 
         return run
@@ -151,40 +152,40 @@ class _Story:
 
     def _compare_changes(self) -> Iterator[tuple[Place, str]]:
         for tag, wanted in self._case.changes.items():
-            want = [(one.at_ms, one.to) for one in wanted]
+            want = [(change.at_ms, change.to) for change in wanted]
             got = [(c.time_ms - _START_MS, c.after) for c in self._changes if c.tag == tag]
             if len(want) != len(got) or not all(
                 a[0] == b[0] and (a[1] is b[1] or _same(a[1], b[1]))
                 for a, b in zip(want, got, strict=True)
             ):
-                told = ", ".join(f"{at_ms / 3_600_000:g}h: {after!r}" for at_ms, after in got)
-                yield ("changes", tag), f"{tag} went {told or 'nowhere'}"
+                moves = ", ".join(f"{at_ms / 3_600_000:g}h: {after!r}" for at_ms, after in got)
+                yield ("changes", tag), f"{tag} went {moves or 'nowhere'}"
 
 
 def _same(want: object, got: object) -> bool:
     """Compare as JSON; of a mapping only what is written."""
     if isinstance(want, dict) and isinstance(got, dict):
-        return all(key in got and _same(one, got[key]) for key, one in want.items())
+        return all(key in got and _same(value, got[key]) for key, value in want.items())
     return equal(want, got)
 
 
-def _arrival_ms(one: Happening) -> int:
-    return one.at_ms if one.received_ms is None else one.received_ms
+def _arrival_ms(happening: Happening) -> int:
+    return happening.at_ms if happening.received_ms is None else happening.received_ms
 
 
-def _event(number: int, one: Happening) -> Event:
+def _event(number: int, happening: Happening) -> Event:
     return Event(
         message_id=f"m{number}",
         type="track",
-        event=one.event,
+        event=happening.event,
         user=_USER,
-        source=one.source,
+        source=happening.source,
         door="native",
         account="test",
-        timestamp_ms=_START_MS + one.at_ms,
-        received_at_ms=_START_MS + _arrival_ms(one),
-        identities=one.identities,
-        properties=dict(one.properties),
-        context=dict(one.context),
-        traits=dict(one.traits),
+        timestamp_ms=_START_MS + happening.at_ms,
+        received_at_ms=_START_MS + _arrival_ms(happening),
+        identities=happening.identities,
+        properties=dict(happening.properties),
+        context=dict(happening.context),
+        traits=dict(happening.traits),
     )

@@ -44,7 +44,7 @@ class Engine:
     """A rulebook made runnable; holds no state of users, so one serves all of them.
 
     ``waited`` names the tags whose changes are wanted, and the parts of their values ("" for
-    the whole), all if it is not given: who asks for decisions only needs those that a
+    the whole), all without it: who asks for decisions only needs those that a
     trigger waits for. The others are only read.
     """
 

@@ -11,17 +11,17 @@ def tags_now(engine: Engine, state: State, at_ms: int) -> dict[str, TagNow]:
     """Return the tags that have a value at a time."""
     values = engine.read_tags(state, at_ms)
     causes = origins(state.origins, values)
-    found = {}
+    tags = {}
     for tag in engine.rulebook.tags:
         if tag.id in values:
             since_ms, message_id = causes.get(tag.id, (None, None))
-            found[tag.id] = TagNow(
+            tags[tag.id] = TagNow(
                 value=values[tag.id],
                 layer=layer_of(tag),
                 since_ms=since_ms,
                 message_id=message_id,
             )
-    return found
+    return tags
 
 
 def profile_of(engine: Engine, state: State, user: str, offset: int) -> Profile:

@@ -80,11 +80,11 @@ def is_rebuilt(event: Event) -> bool:
     return event.event == BACKFILLED and event.raw_offset < 0
 
 
-def restore(engine: Engine, state: State, event: Event, held_offset: int) -> Effects:
-    """Take a record into a state that has all events up to ``held_offset`` in it."""
+def restore(engine: Engine, state: State, event: Event, folded_to: int) -> Effects:
+    """Take a record into a state that has all events up to ``folded_to`` in it."""
     properties = event.properties
     tag, upto = properties.get("tag"), properties.get("upto")
-    if type(upto) is not int or held_offset > upto:
+    if type(upto) is not int or folded_to > upto:
         return Effects()
     if not isinstance(tag, str) or engine.definition(tag) != properties.get("version"):
         return Effects()

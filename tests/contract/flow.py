@@ -17,8 +17,22 @@ from sinks.clickhouse.migrate import migrate
 from streams.commands.broker import ensure_topics
 from tests.collect_harness import PATIENCE_S, ROOT, Edge, collector, ready, until
 
-COLUMNS = ("message_id", "event", "timestamp", "source", "door", "user", "user_id", "anonymous_id",
-           "identities", "context", "properties", "traits", "marks", "channel")  # fmt: skip
+COLUMNS = (
+    "message_id",
+    "event",
+    "timestamp",
+    "source",
+    "door",
+    "user",
+    "user_id",
+    "anonymous_id",
+    "identities",
+    "context",
+    "properties",
+    "traits",
+    "marks",
+    "channel",
+)
 Part = tuple[subprocess.Popen[bytes], Path]
 _JSON = ("context", "properties", "traits")
 

@@ -35,13 +35,47 @@ _XML: Final = (
     "<ChangeType>add_external_contact</ChangeType><List><A>1</A></List></xml>"
 ).encode()
 _NASTY: Final = (
-    b"\x00", b"\xff\xfe", b"\\u0000", b'"\\ud800"', b"[" * 3000, b"{" * 3000, b'{"a":' * 2000,
-    b"9" * 5000, b"1e999", b"-0", b"NaN", b"null", b'""', b"'", b"%", b"%00", b"&", b"=", b"+",
-    b"<!DOCTYPE x [<!ENTITY e 'e'>]>", b"<a>" * 500, b"]]>", b"<![CDATA[", b"&e;", b"\x1f\x8b",
-    b'"userId":{}', b'"timestamp":"9999-99-99T99:99:99Z"', b'"time":1e300', b'"time":-1',
-    b'"properties":[]', b'"batch":null', b"\xe4\xb8", "，".encode(), b"\r\n\r\n", b"../../etc",
-    gzip.compress(b"0" * 200_000), gzip.compress(b"{}") * 20, b"gzip=9&", b"crc=1&", b"A" * 70_000,
-)  # fmt: skip
+    b"\x00",
+    b"\xff\xfe",
+    b"\\u0000",
+    b'"\\ud800"',
+    b"[" * 3000,
+    b"{" * 3000,
+    b'{"a":' * 2000,
+    b"9" * 5000,
+    b"1e999",
+    b"-0",
+    b"NaN",
+    b"null",
+    b'""',
+    b"'",
+    b"%",
+    b"%00",
+    b"&",
+    b"=",
+    b"+",
+    b"<!DOCTYPE x [<!ENTITY e 'e'>]>",
+    b"<a>" * 500,
+    b"]]>",
+    b"<![CDATA[",
+    b"&e;",
+    b"\x1f\x8b",
+    b'"userId":{}',
+    b'"timestamp":"9999-99-99T99:99:99Z"',
+    b'"time":1e300',
+    b'"time":-1',
+    b'"properties":[]',
+    b'"batch":null',
+    b"\xe4\xb8",
+    "，".encode(),
+    b"\r\n\r\n",
+    b"../../etc",
+    gzip.compress(b"0" * 200_000),
+    gzip.compress(b"{}") * 20,
+    b"gzip=9&",
+    b"crc=1&",
+    b"A" * 70_000,
+)
 
 
 @dataclass
@@ -55,8 +89,11 @@ class Shot:
 
     def bytes(self) -> bytes:
         """Return it as HTTP."""
-        head = [f"{self.method} {self.path} HTTP/1.1", "Host: fuzz",
-                f"Content-Length: {len(self.body)}"]  # fmt: skip
+        head = [
+            f"{self.method} {self.path} HTTP/1.1",
+            "Host: fuzz",
+            f"Content-Length: {len(self.body)}",
+        ]
         head += [f"{name}: {value}" for name, value in self.headers.items()]
         return "\r\n".join(head).encode("latin-1", "replace") + b"\r\n\r\n" + self.body
 
@@ -67,8 +104,13 @@ class Fuzzer:
     def __init__(self, seed: int) -> None:
         self._dice = random.Random(seed)
         self._made: list[Callable[[], Shot]] = [
-            self._segment, self._segment, self._sensors, self._sensors, self._wechat, self._wecom,
-        ]  # fmt: skip
+            self._segment,
+            self._segment,
+            self._sensors,
+            self._sensors,
+            self._wechat,
+            self._wecom,
+        ]
 
     def shot(self) -> Shot:
         """Return the next request."""
@@ -107,8 +149,18 @@ class Fuzzer:
         if dice.random() < 0.2:
             noise = base64.b64encode(dice.randbytes(9)).decode()
             headers |= {"AnonymousId": noise, "SentAt": dice.choice(("x", "2026-01-02T03:04:05Z"))}
-        paths = ("/v1/batch", "/v1/track", "/v1/identify", "/t", "/b", "/v1/p", "/v1/g", "/a",
-                 "/beacon/v1/batch?writeKey=k-web", "/beacon/v1/batch?writeKey=%ff")  # fmt: skip
+        paths = (
+            "/v1/batch",
+            "/v1/track",
+            "/v1/identify",
+            "/t",
+            "/b",
+            "/v1/p",
+            "/v1/g",
+            "/a",
+            "/beacon/v1/batch?writeKey=k-web",
+            "/beacon/v1/batch?writeKey=%ff",
+        )
         return Shot("POST", dice.choice(paths), body, headers)
 
     def _sensors(self) -> Shot:

@@ -20,9 +20,17 @@ LOCK = HERE / "superset.lock"
 DATABASE = "superset.db"
 _MAIN = "from superset.cli.main import superset; superset()"
 _ADMIN = [
-    "--username", "admin", "--password", "admin", "--email", "a@b.example",
-    "--firstname", "A", "--lastname", "B",
-]  # fmt: skip
+    "--username",
+    "admin",
+    "--password",
+    "admin",
+    "--email",
+    "a@b.example",
+    "--firstname",
+    "A",
+    "--lastname",
+    "B",
+]
 _READY_WITHIN_S = 180
 
 
@@ -40,9 +48,13 @@ def _install(work: Path) -> None:
     run("Superset", pip, cwd=work, remedy=remedy)
     for step in (["db", "upgrade"], ["fab", "create-admin", *_ADMIN], ["init"]):
         subprocess.run(
-            _command(work, *step), cwd=work, env=_env(work / DATABASE), check=True, timeout=900,
+            _command(work, *step),
+            cwd=work,
+            env=_env(work / DATABASE),
+            check=True,
+            timeout=900,
             capture_output=True,
-        )  # fmt: skip
+        )
 
 
 def _command(home: Path, *step: str) -> list[str]:
@@ -70,8 +82,11 @@ def serving(folder: Path) -> Iterator[str]:
     with (folder / "superset.log").open("wb") as log:
         process = subprocess.Popen(
             _command(home, "run", "-p", str(port), "--no-reload"),
-            cwd=folder, env=_env(database), stdout=log, stderr=subprocess.STDOUT,
-        )  # fmt: skip
+            cwd=folder,
+            env=_env(database),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
         try:
             _wait(process, port, folder / "superset.log")
             yield f"http://127.0.0.1:{port}"

@@ -104,9 +104,11 @@ def test_sensors_python_sdk(flow: Flow, user: str, consumer: Callable[[str], Any
     sdk = SensorsAnalytics(consumer(f"{flow.url}/sa?project=default&token=k-mini"))
     for number in range(60):
         sdk.track(
-            user, "cart_added", {"sku": f"s{number}", "$time": LONG_AGO.replace(tzinfo=None)},
+            user,
+            "cart_added",
+            {"sku": f"s{number}", "$time": LONG_AGO.replace(tzinfo=None)},
             is_login_id=True,
-        )  # fmt: skip
+        )
     sdk.track_signup(user, f"{user}-a")
     sdk.profile_set(user, {"level": "gold"}, is_login_id=True)
     sdk.close()
@@ -134,12 +136,18 @@ def test_sensors_mini_program_sdk(flow: Flow, node: Callable[..., None], user: s
     assert openid == f"wx5iyu0mini0000000:o{user}"
     early = flow.landed(openid, 5, kind="openid")
     assert names(early) == [
-        "mini_program_launched", "mini_program_shown", "page_viewed", *["profile_updated"] * 2,
-    ]  # fmt: skip
+        "mini_program_launched",
+        "mini_program_shown",
+        "page_viewed",
+        *["profile_updated"] * 2,
+    ]
     [launch] = [row for row in early if row["event"] == "mini_program_launched"]
     assert launch["context"]["share"] == {
-        "from": "friend-1", "depth": 2, "path": "pages/item", "method": "转发消息卡片",
-    }  # fmt: skip
+        "from": "friend-1",
+        "depth": 2,
+        "path": "pages/item",
+        "method": "转发消息卡片",
+    }
     assert launch["context"]["scene"] == "wx-1007"
     assert launch["context"]["campaign"] == {"source": "WeChatGroup", "name": "spring"}
     assert launch["channel"] == "campaign:wechatgroup"

@@ -90,8 +90,9 @@ async def _compare(address: str, bundle: bytes, settings: Settings) -> None:
         await superset_server.login(session, address)
         for _ in range(2):  # the second import replaces, it does not double
             assert await superset_server.load(session, address, bundle) == (
-                200, '{"message":"OK"}\n',
-            )  # fmt: skip
+                200,
+                '{"message":"OK"}\n',
+            )
         client = Client(session, address)
         boards = (await client.get("dashboard/"))["result"]
         assert {board["slug"] for board in boards} == {f"siyu-{board.id}" for board in load()}

@@ -36,8 +36,10 @@ def told() -> tuple[bytes, bytes]:
     packed = running.dump(state)
     add(total, running.on_timers(state, USER, minutes(60)))
     parts = {
-        "tag_changes": total.tag_changes, "decisions": total.decisions, "touches": total.touches,
-    }  # fmt: skip
+        "tag_changes": total.tag_changes,
+        "decisions": total.decisions,
+        "touches": total.touches,
+    }
     return packed, msgspec.json.format(encode(parts), indent=1) + b"\n"
 
 
@@ -57,8 +59,12 @@ def test_states_of_earlier_releases_are_read() -> None:
     running = Engine(load_rulebook(HERE / "rulebook.yaml"))
     state = running.load(STATE.read_bytes())
     assert running.read_tags(state, minutes(5)) == {
-        "views": 2, "view_24h": 2, "gmv": 94.5, "last_sku": "a", "coupons": True,
-    }  # fmt: skip
+        "views": 2,
+        "view_24h": 2,
+        "gmv": 94.5,
+        "last_sku": "a",
+        "coupons": True,
+    }
     decisions = running.on_timers(state, USER, minutes(0) + DAY_MS).decisions
     assert [(one.rule, one.outcome) for one in decisions] == [("cart", "sent")]
 

@@ -50,11 +50,18 @@ UNTIL_MS = minutes(24 * 60)
 def event(user: int, name: str, at_min: float, **properties: Any) -> Event:  # noqa: ANN401 - JSON
     at_ms = minutes(at_min)
     return Event(
-        message_id=f"{user}-{name}-{at_min}", type="track", event=name,
-        user=f"user_id:u{user}", source="app", door="native", account="t", timestamp_ms=at_ms,
-        received_at_ms=at_ms + user % 7, identities={"device_id": f"d{user}"},
+        message_id=f"{user}-{name}-{at_min}",
+        type="track",
+        event=name,
+        user=f"user_id:u{user}",
+        source="app",
+        door="native",
+        account="t",
+        timestamp_ms=at_ms,
+        received_at_ms=at_ms + user % 7,
+        identities={"device_id": f"d{user}"},
         properties=properties,
-    )  # fmt: skip
+    )
 
 
 def day() -> list[Event]:
@@ -84,23 +91,38 @@ class Shop:
         migrate(Settings(clickhouse=url))
         self.client = connect(url)
         self.env = os.environ | {
-            "SIYU_CLICKHOUSE": url, "SIYU_KAFKA": kafka, "SIYU_RULEBOOK": str(self.book),
+            "SIYU_CLICKHOUSE": url,
+            "SIYU_KAFKA": kafka,
+            "SIYU_RULEBOOK": str(self.book),
             "SIYU_HOME": str(folder),
-        }  # fmt: skip
+        }
 
     def siyu(self, *words: str, status: int = 0) -> dict[str, Any]:
         done = subprocess.run(
             [sys.executable, "-m", "streams.commands.cli", *words, "--json"],
-            cwd=ROOT, env=self.env, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            cwd=ROOT,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         assert done.returncode == status, done.stdout + done.stderr
         told: dict[str, Any] = json.loads(done.stdout)
         return told
 
     def explain(self, user: int, rule: str) -> str:
         """Return why there is no decision."""
-        told = self.siyu("explain", f"u{user}", "--rule", rule, "--rulebook", str(self.book),
-                         "--to", "2026-03-03T10:00+08:00")  # fmt: skip
+        told = self.siyu(
+            "explain",
+            f"u{user}",
+            "--rule",
+            rule,
+            "--rulebook",
+            str(self.book),
+            "--to",
+            "2026-03-03T10:00+08:00",
+        )
         assert told["decisions"] == []
         return "; ".join(told["silent"][0]["why"])
 

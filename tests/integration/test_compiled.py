@@ -22,9 +22,12 @@ print(json.dumps({name: importlib.import_module(name).__file__ for name in sys.a
 def python(*argv: str, **env: str) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-P", *argv],
-        cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **env},
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 
@@ -34,8 +37,11 @@ def machine_code() -> None:
     """Skip where the core cannot be compiled; a failure where that must not be."""
     made = subprocess.run(
         [sys.executable, "-m", "streams.commands.cli", "compile", "--json"],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     if made.returncode:
         problem = json.loads(made.stdout)["problem"]
         assert problem.startswith(("no C compiler", "no headers")), problem

@@ -55,8 +55,9 @@ def test_each_panel_of_grafana_answers_and_shows_the_columns_it_names(
                 assert columns[0][0] == "time"
                 assert columns[0][1].startswith("DateTime")
                 assert {kind for name, kind in columns[1:] if name != "series"} <= {
-                    "Float64", "Nullable(Float64)",
-                }  # fmt: skip
+                    "Float64",
+                    "Nullable(Float64)",
+                }
     client.disconnect()
 
 
@@ -68,8 +69,11 @@ def test_the_controls_of_grafana_reach_the_question(told: Settings) -> None:
     client.disconnect()
     answer = run_query(told, "gmv_daily", {"source": "app"})
     assert shown == sum(row[answer["columns"].index("gmv")] for row in answer["rows"])
-    assert 0 < shown < sum(row[answer["columns"].index("gmv")]
-                           for row in run_query(told, "gmv_daily")["rows"])  # fmt: skip
+    assert (
+        0
+        < shown
+        < sum(row[answer["columns"].index("gmv")] for row in run_query(told, "gmv_daily")["rows"])
+    )
 
 
 def test_each_control_that_a_panel_reads_is_on_its_dashboard() -> None:

@@ -11,9 +11,17 @@ from schemas.settings import ROOT
 pytestmark = pytest.mark.integration
 
 KILLS = (
-    "collect@send", "worker@send", "deliver@send", "land@send", "broker@send", "clickhouse@send",
-    "webhook@send", "worker@settle", "deliver@settle", "land@settle",
-)  # fmt: skip
+    "collect@send",
+    "worker@send",
+    "deliver@send",
+    "land@send",
+    "broker@send",
+    "clickhouse@send",
+    "webhook@send",
+    "worker@settle",
+    "deliver@settle",
+    "land@settle",
+)
 
 
 def demo(folder: Path, **env: str) -> dict[str, Any]:
@@ -77,8 +85,11 @@ def test_three_users_carry_tags(undisturbed: dict[str, Any]) -> None:
 def test_clickhouse_answers_the_four_questions(undisturbed: dict[str, Any]) -> None:
     bi = undisturbed["bi"]
     assert bi.keys() == {
-        "funnel", "active_users_by_source", "touches_by_rule", "revenue_by_first_channel",
-    }  # fmt: skip
+        "funnel",
+        "active_users_by_source",
+        "touches_by_rule",
+        "revenue_by_first_channel",
+    }
     assert all(answer["rows"] for answer in bi.values())
     sources = json.dumps(bi["active_users_by_source"]["rows"])
     assert all(name in sources for name in ("app", "mini_program", "official_account"))

@@ -84,9 +84,15 @@ def seal(xml: str, receiver: str, key: str = NEW_AES) -> tuple[str, bytes]:
 @pytest.mark.parametrize("prefix", ["", "/v1"])
 @pytest.mark.parametrize(
     ("letter", "type_"),
-    [("t", "track"), ("i", "identify"), ("p", "page"), ("g", "group"), ("a", "alias"),
-     ("s", "screen")],
-)  # fmt: skip
+    [
+        ("t", "track"),
+        ("i", "identify"),
+        ("p", "page"),
+        ("g", "group"),
+        ("a", "alias"),
+        ("s", "screen"),
+    ],
+)
 def test_a_browser_s_call_is_stored_as_its_letter_says(
     edge: Edge, tap: Tap, prefix: str, letter: str, type_: str
 ) -> None:

@@ -27,9 +27,14 @@ def test_each_committed_record_is_one_row_and_aborted_ones_are_none(landing: Ben
 
 def test_a_row_holds_what_the_event_said(landing: Bench) -> None:
     event = make_event(
-        1, message_id="whole", properties={"amount": "19.99", "sku": "a", "深": {"x": [1, None]}},
-        traits={"nick": "\u0000😀"}, marks=["late"], sent_at_ms=BASE_MS, user_id="u1",
-    )  # fmt: skip
+        1,
+        message_id="whole",
+        properties={"amount": "19.99", "sku": "a", "深": {"x": [1, None]}},
+        traits={"nick": "\u0000😀"},
+        marks=["late"],
+        sent_at_ms=BASE_MS,
+        user_id="u1",
+    )
     landing.produce([("events", encode_event(event), None)])
     landing.land_all()
     query = (
@@ -38,11 +43,25 @@ def test_a_row_holds_what_the_event_said(landing: Bench) -> None:
         " toString(amount), sku, channel, original_timestamp IS NULL"
         " FROM events WHERE message_id = 'whole'"
     )
-    assert landing.ask(query) == [(
-        event.event, event.user, event.source, event.timestamp_ms, 0, "u1", "", {"user_id": "u1"},
-        '{"amount":"19.99","sku":"a","深":{"x":[1,null]}}', "\u0000😀", ["late"], "19.99", "a",
-        "wechat", 1,
-    )]  # fmt: skip
+    assert landing.ask(query) == [
+        (
+            event.event,
+            event.user,
+            event.source,
+            event.timestamp_ms,
+            0,
+            "u1",
+            "",
+            {"user_id": "u1"},
+            '{"amount":"19.99","sku":"a","深":{"x":[1,null]}}',
+            "\u0000😀",
+            ["late"],
+            "19.99",
+            "a",
+            "wechat",
+            1,
+        )
+    ]
 
 
 def test_what_no_table_can_take_becomes_a_reject_with_its_bytes(landing: Bench) -> None:

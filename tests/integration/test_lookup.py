@@ -55,14 +55,19 @@ class Shop:
     def send(self, round_: int) -> None:
         self.feed.send(
             [
-                {"userId": self.user(n), "anonymousId": f"anon-{self.user(n)}", "type": "track",
-                 "event": self.event, "messageId": f"{self.user(n)}-{round_}",
-                 "properties": {"amount": n},
-                 "context": {"traits": {"phone": self.phone(n)}}}
+                {
+                    "userId": self.user(n),
+                    "anonymousId": f"anon-{self.user(n)}",
+                    "type": "track",
+                    "event": self.event,
+                    "messageId": f"{self.user(n)}-{round_}",
+                    "properties": {"amount": n},
+                    "context": {"traits": {"phone": self.phone(n)}},
+                }
                 for n in range(USERS)
             ],
             account="shop",
-        )  # fmt: skip
+        )
 
 
 @pytest.fixture
@@ -141,16 +146,19 @@ def assert_known(shop: Shop, url: str) -> None:
     ] * len(asked)
     found = asked[0][1]
     assert found["tags"]["spent"] == {
-        "value": number, "layer": "behaviour", "messageId": f"{shop.user(number)}-1",
+        "value": number,
+        "layer": "behaviour",
+        "messageId": f"{shop.user(number)}-1",
         "sinceMs": found["tags"]["seen"]["sinceMs"],
-    }  # fmt: skip
+    }
     assert found["tags"]["segment_buyer"]["value"] is True
     assert "never" not in found["tags"]
     assert found["identities"]["anonymous_id"] == f"anon-{shop.user(number)}"
     (record,) = [
-        one for one in shop.feed.read_records(EVENTS)
+        one
+        for one in shop.feed.read_records(EVENTS)
         if one.partition == found["partition"] and one.offset == found["offset"]
-    ]  # fmt: skip
+    ]
     assert record.key.decode() == user
 
 

@@ -69,8 +69,9 @@ def test_the_funnel_counts_ordered_steps_within_its_time(asked: Settings) -> Non
 def test_a_funnel_takes_any_list_of_events(asked: Settings) -> None:
     rows = ask(asked, "funnel", steps="cart_added, product_viewed")
     assert [(row["event"], row["users"]) for row in rows] == [
-        ("cart_added", 3), ("product_viewed", 1),
-    ]  # fmt: skip
+        ("cart_added", 3),
+        ("product_viewed", 1),
+    ]
     assert [row["users"] for row in ask(asked, "funnel", steps="order_paid")] == [3]
     with pytest.raises(ConfigInvalid, match="at most 10"):
         run_query(asked, "funnel", {"steps": ",".join("abcdefghijk")})
@@ -104,38 +105,68 @@ def test_days_are_cut_in_the_asked_time_zone(asked: Settings) -> None:
 def test_retention_follows_each_cohort(asked: Settings) -> None:
     rows = {(row["cohort"], row["n"]): row["share"] for row in ask(asked, "retention")}
     assert rows == {
-        ("2026-01-01", 0): 1.0, ("2026-01-01", 1): 0.25, ("2026-01-03", 0): 1.0,
-    }  # fmt: skip
+        ("2026-01-01", 0): 1.0,
+        ("2026-01-01", 1): 0.25,
+        ("2026-01-03", 0): 1.0,
+    }
 
 
 def test_touches_say_what_was_sent_and_what_held_the_rest(asked: Settings) -> None:
     said: list[tuple[Outcome, str]] = [
-        ("sent", "ok"), ("sent", "ok"), ("suppressed", "cap"), ("suppressed", "quiet"),
-        ("holdout", "holdout"), ("exited", "paid"), ("held", "quiet"), ("converted", "goal"),
-    ]  # fmt: skip
+        ("sent", "ok"),
+        ("sent", "ok"),
+        ("suppressed", "cap"),
+        ("suppressed", "quiet"),
+        ("holdout", "holdout"),
+        ("exited", "paid"),
+        ("held", "quiet"),
+        ("converted", "goal"),
+    ]
     decisions = [
         Decision(
-            decision_id=str(n), rule="cart", rule_version="1", user="u", outcome=outcome,
-            reason=reason, time_ms=NOON_MS, trigger_kind="event", trigger="m",
+            decision_id=str(n),
+            rule="cart",
+            rule_version="1",
+            user="u",
+            outcome=outcome,
+            reason=reason,
+            time_ms=NOON_MS,
+            trigger_kind="event",
+            trigger="m",
         )
         for n, (outcome, reason) in enumerate(said)
-    ]  # fmt: skip
+    ]
     became: list[DeliveryStatus] = ["sent", "unknown"]
     receipts = [
         Receipt(
-            touch_id=str(n), rule="cart", rule_version="1", user="u", channel="webhook",
-            template="t", status=status, attempts=1, time_ms=NOON_MS,
+            touch_id=str(n),
+            rule="cart",
+            rule_version="1",
+            user="u",
+            channel="webhook",
+            template="t",
+            status=status,
+            attempts=1,
+            time_ms=NOON_MS,
         )
         for n, status in enumerate(became)
-    ]  # fmt: skip
+    ]
     land(asked, "decisions", [encode(decision) for decision in decisions])
     land(asked, "receipts", [encode(receipt) for receipt in receipts])
     (row,) = ask(asked, "touches_by_rule")
     assert row == {
-        "rule": "cart", "decided_sent": 2, "suppressed": 2, "held": 1, "holdout": 1, "exited": 1,
-        "converted": 1, "delivered": 1, "failed": 0, "unknown": 1,
+        "rule": "cart",
+        "decided_sent": 2,
+        "suppressed": 2,
+        "held": 1,
+        "holdout": 1,
+        "exited": 1,
+        "converted": 1,
+        "delivered": 1,
+        "failed": 0,
+        "unknown": 1,
         "not_sent_by_reason": {"cap": 1, "quiet": 2, "holdout": 1, "paid": 1},
-    }  # fmt: skip
+    }
     assert ask(asked, "touches_by_rule", rule="other") == []
 
 

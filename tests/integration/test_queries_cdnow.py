@@ -105,10 +105,17 @@ def _check_repurchase(settings: Settings, users: Histories) -> None:
         gaps = [(b.day - a.day).days for every in buyers for a, b in pairwise(every)]
         again = sum(len(every) > 1 for every in buyers)
         count = sum(map(len, buyers))
-        wanted.append((
-            cohort, len(buyers), again, round(again / len(buyers), 4), count,
-            round(statistics.fmean(gaps), 4), statistics.median(gaps),
-        ))  # fmt: skip
+        wanted.append(
+            (
+                cohort,
+                len(buyers),
+                again,
+                round(again / len(buyers), 4),
+                count,
+                round(statistics.fmean(gaps), 4),
+                statistics.median(gaps),
+            )
+        )
     columns = (
         "cohort buyers repeat_buyers repurchase_rate orders mean_interval_days median_interval_days"
     )
@@ -127,8 +134,9 @@ def _check_intervals(settings: Settings, users: Histories) -> None:
         nth = row["nth"]
         gaps = [(u[nth].day - u[nth - 1].day).days for u in users.values() if len(u) > nth]
         assert (row["buyers"], row["went_on"]) == (
-            sum(len(every) >= nth for every in users.values()), len(gaps),
-        )  # fmt: skip
+            sum(len(every) >= nth for every in users.values()),
+            len(gaps),
+        )
         quarters = statistics.quantiles(gaps, n=4, method="inclusive")
         assert [row["p25_days"], row["median_days"], row["p75_days"]] == quarters
         assert row["mean_days"] == _near(statistics.fmean(gaps))
@@ -160,9 +168,10 @@ def _check_rfm(settings: Settings, users: Histories) -> None:
     spent = {user: sum(order.amount for order in every) for user, every in users.items()}
     end = max(last.values())
     r, f, m = (
-        _scores(list(last.values())), _scores([len(every) for every in users.values()]),
+        _scores(list(last.values())),
+        _scores([len(every) for every in users.values()]),
         _scores(list(spent.values())),
-    )  # fmt: skip
+    )
     cells: dict[tuple[int, int, int], list[str]] = defaultdict(list)
     for user, every in users.items():
         cells[r(last[user]), f(len(every)), m(spent[user])].append(user)
@@ -251,12 +260,17 @@ def _items(orders: list[Order]) -> Iterator[dict[str, Any]]:
         later = timedelta(seconds=1 if order.kind == "large_bought" else 0)
         paid = {"order_id": f"o{number}", "amount": float(order.amount)}
         for event, at, properties in (
-            ("order_paid", noon, paid), (order.kind, noon + later, {"cds": order.cds}),
-        ):  # fmt: skip
+            ("order_paid", noon, paid),
+            (order.kind, noon + later, {"cds": order.cds}),
+        ):
             yield {
-                "type": "track", "event": event, "userId": order.user, "properties": properties,
-                "messageId": f"cdnow-{number}-{event}", "timestamp": at.isoformat(),
-            }  # fmt: skip
+                "type": "track",
+                "event": event,
+                "userId": order.user,
+                "properties": properties,
+                "messageId": f"cdnow-{number}-{event}",
+                "timestamp": at.isoformat(),
+            }
 
 
 def _send(edge: Edge, orders: list[Order]) -> None:

@@ -22,21 +22,36 @@ def settings(clickhouse_url: str) -> Settings:
     settings = Settings(clickhouse=clickhouse_url)
     migrate(settings)
     follower: dict[str, Any] = {
-        "user": "openid:wx1:o", "identities": {"openid": "wx1:o"}, "source": "official_account",
+        "user": "openid:wx1:o",
+        "identities": {"openid": "wx1:o"},
+        "source": "official_account",
         "context": {"channel": "store"},
-    }  # fmt: skip
-    land(settings, "events", [
-        happened("", "page_viewed", 0, **follower),
-        happened("", "product_viewed", 0.001, **follower),
-        happened("", "content_shared", 0.002, **follower),
-        happened("a", "cart_added", 0.003), paid("a", 0.004, 10), paid("a", 31, 5),
-        happened("b", "share_opened", 0.3, properties={"sharer": "a"}),
-        happened("b", "page_viewed", 0.4),
-    ])  # fmt: skip
+    }
+    land(
+        settings,
+        "events",
+        [
+            happened("", "page_viewed", 0, **follower),
+            happened("", "product_viewed", 0.001, **follower),
+            happened("", "content_shared", 0.002, **follower),
+            happened("a", "cart_added", 0.003),
+            paid("a", 0.004, 10),
+            paid("a", 31, 5),
+            happened("b", "share_opened", 0.3, properties={"sharer": "a"}),
+            happened("b", "page_viewed", 0.4),
+        ],
+    )
     decision = Decision(
-        decision_id="d", rule="cart", rule_version="1", user="openid:wx1:o", outcome="sent",
-        reason="passed", time_ms=NOON_MS, trigger_kind="event", trigger="m",
-    )  # fmt: skip
+        decision_id="d",
+        rule="cart",
+        rule_version="1",
+        user="openid:wx1:o",
+        outcome="sent",
+        reason="passed",
+        time_ms=NOON_MS,
+        trigger_kind="event",
+        trigger="m",
+    )
     land(settings, "decisions", [encode(decision)])
     return settings
 
@@ -64,25 +79,38 @@ QUESTIONS: dict[str, tuple[Callable[[Settings], Any], Any, Any]] = {
     "lifecycle_flow": (lambda s: sum(r["users"] for r in ask(s, "lifecycle_flow")), 3, 2),
     "sessions": (lambda s: ask(s, "sessions")[0]["sessions"], 4, 3),
     "funnel": (lambda s: [r["users"] for r in ask(s, "funnel")], [1, 0, 0], [1, 1, 1]),
-    "paths": (lambda s: ask(s, "paths", start="product_viewed")[0]["path"],
-              "product_viewed > content_shared",
-              "product_viewed > content_shared > cart_added > order_paid"),
-    "next_steps": (lambda s: ask(s, "next_steps", after="content_shared")[0]["next"],
-                   "(end)", "cart_added"),
+    "paths": (
+        lambda s: ask(s, "paths", start="product_viewed")[0]["path"],
+        "product_viewed > content_shared",
+        "product_viewed > content_shared > cart_added > order_paid",
+    ),
+    "next_steps": (
+        lambda s: ask(s, "next_steps", after="content_shared")[0]["next"],
+        "(end)",
+        "cart_added",
+    ),
     "first_purchase": (lambda s: ask(s, "first_purchase")[0]["median_hours"], 0.024, 0.096),
     "repurchase": (lambda s: ask(s, "repurchase")[-1]["buyers"], 1, 1),
     "rfm": (lambda s: ask(s, "rfm")[0]["orders"], 2, 2),
-    "channel_roi": (lambda s: table(s, "channel_roi", "channel new_users revenue"),
-                    [("unknown", 2, 15), ("store", 1, 0)], [("store", 1, 15), ("unknown", 1, 0)]),
+    "channel_roi": (
+        lambda s: table(s, "channel_roi", "channel new_users revenue"),
+        [("unknown", 2, 15), ("store", 1, 0)],
+        [("store", 1, 15), ("unknown", 1, 0)],
+    ),
     "revenue_by_first_channel": (
         lambda s: table(s, "revenue_by_first_channel", "first_channel revenue"),
-        [("unknown", 15)], [("store", 15)]),
+        [("unknown", 15)],
+        [("store", 15)],
+    ),
     "ltv": (lambda s: ask(s, "ltv", first="page_viewed")[0]["revenue"], 0, 10),
-    "share_tree": (lambda s: table(s, "share_tree", "users brought"),
-                   [(1, 1), (1, 0)], [(1, 1), (1, 0)]),
+    "share_tree": (
+        lambda s: table(s, "share_tree", "users brought"),
+        [(1, 1), (1, 0)],
+        [(1, 1), (1, 0)],
+    ),
     "k_factor": (lambda s: ask(s, "k_factor")[0]["active"], 3, 2),
     "touch_lift": (lambda s: ask(s, "touch_lift", goal="order_paid")[0]["treated_reached"], 0, 1),
-}  # fmt: skip
+}
 
 
 def test_a_merged_user_counts_once_in_every_question_and_an_unbound_one_is_two_again(

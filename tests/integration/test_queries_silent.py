@@ -16,17 +16,24 @@ from tests.bi_harness import ask, happened, land, paid, table
 pytestmark = pytest.mark.integration
 
 BEHAVIOUR = [
-    happened("a", "page_viewed", 0), happened("a", "product_viewed", 0.01), paid("a", 0.02, 10),
-    happened("a", "page_viewed", 3), happened("b", "product_viewed", 1), paid("b", 4, 20),
-    happened("b", "product_viewed", 4.01), happened("c", "page_viewed", 5),
-]  # fmt: skip
+    happened("a", "page_viewed", 0),
+    happened("a", "product_viewed", 0.01),
+    paid("a", 0.02, 10),
+    happened("a", "page_viewed", 3),
+    happened("b", "product_viewed", 1),
+    paid("b", 4, 20),
+    happened("b", "product_viewed", 4.01),
+    happened("c", "page_viewed", 5),
+]
 # Before, amid and after what users did, and of one who never did anything.
 SYSTEM = [
     happened("b", IMPORTED, -3, source="server", context={"channel": "crm"}),
-    happened("a", BACKFILLED, 0.015, source="server"), happened("a", TOUCH_FAILED, 0.03),
-    happened("c", TOUCH_FAILED, 20), happened("z", IMPORTED, 1, source="server"),
+    happened("a", BACKFILLED, 0.015, source="server"),
+    happened("a", TOUCH_FAILED, 0.03),
+    happened("c", TOUCH_FAILED, 20),
+    happened("z", IMPORTED, 1, source="server"),
     happened("z", IMPORTED, 9, source="server"),
-]  # fmt: skip
+]
 NAMED = [("retention", {"first": "order_paid"}), ("retention", {"event": "page_viewed"})]
 # These two tell of the pipeline, and of all that passes it.
 OF_THE_PIPELINE = {"pipeline_delay", "rejects_by_reason"}

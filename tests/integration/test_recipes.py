@@ -133,9 +133,12 @@ def run(tree: Path, *argv: str) -> str:
     """Run Python in the tree, as a contributor does; return what it printed."""
     done = subprocess.run(
         [sys.executable, "-P", *argv],
-        cwd=tree, env={**os.environ, "PYTHONPATH": str(tree)},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
+        cwd=tree,
+        env={**os.environ, "PYTHONPATH": str(tree)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -165,13 +168,23 @@ def test_a_toy_kind_of_tag_is_four_files_and_passes_the_laws_of_all_kinds(
     insert(docs, "| `value_tier` |", "| `spread` | greatest less least | | missing |\n")
     insert(docs, "| `expr`, `value_tier` |", "| `spread` | exact | two numbers |\n")
     assert changed(tree) == {
-        f"{KINDS}/spread.py", f"{KINDS}/spread_spec.py", CATALOGUE, TAG_SQL,
-    }  # fmt: skip
+        f"{KINDS}/spread.py",
+        f"{KINDS}/spread_spec.py",
+        CATALOGUE,
+        TAG_SQL,
+    }
 
     run(
-        tree, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/laws/test_every_kind.py",
-        "-k", "spread or no_kind_takes or sql_and_docs",
-    )  # fmt: skip
+        tree,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "tests/laws/test_every_kind.py",
+        "-k",
+        "spread or no_kind_takes or sql_and_docs",
+    )
     book = tmp_path / "book"
     book.mkdir()
     (book / "shop.yaml").write_text(BOOK, "utf-8")

@@ -16,24 +16,24 @@ class TillItem(BaseModel):
     member: Id
     at_ms: EpochMs
 '''
-_PARSER: Final = '''"""A till's sale to a draft."""
+_PARSER: Final = '''"""A till's sale to a parsed item."""
 
 from pydantic import ValidationError
 
 from schemas.inbound import TillItem
 from schemas.raw import RawRecord
 from schemas.rejects import Reject
-from streams.core.intake.parsed_item import Draft
+from streams.core.intake.parsed_item import ParsedItem
 from streams.core.intake.reject_reasons import reject_of
 
 
-def parse_till(raw: RawRecord) -> Draft | Reject:
-    """Return the draft of one sale."""
+def parse_till(raw: RawRecord) -> ParsedItem | Reject:
+    """Return the parsed item of one sale."""
     try:
         item = TillItem.model_validate_json(raw.body)
     except ValidationError as error:
         return reject_of(error)
-    return Draft(
+    return ParsedItem(
         message_id=item.sale, type="track", event="till_rung", original_ms=item.at_ms,
         sent_ms=raw.envelope.sent_at_ms, identities={"user_id": item.member}, context={},
         properties={}, traits={},
@@ -118,8 +118,11 @@ def test_a_door_is_its_name_and_item_a_parser_and_its_routes(tmp_path: Path) -> 
 
     sold = tree.python("-W", "error", "-c", _SALE)
     assert sold.stdout.split("\n") == [
-        "401", "200", "till counter till_rung user_id:me s1", "",
-    ], sold.stderr  # fmt: skip
+        "401",
+        "200",
+        "till counter till_rung user_id:me s1",
+        "",
+    ], sold.stderr
     tree.take("tests/laws/test_validate_laws.py")
     laws = tree.python("-m", "pytest", "-q", "-k", "event_or_a_reject", "tests/laws")
     assert laws.returncode == 0, laws.stdout

@@ -39,14 +39,21 @@ class Shop:
         self.property = unique("amount")
         self.plan("number")
         rule = {
-            "id": "thanks", "trigger": {"event": self.event},
+            "id": "thanks",
+            "trigger": {"event": self.event},
             "steps": [{"send": {"via": ["log"], "template": "t"}}],
-        }  # fmt: skip
+        }
         wait = {
-            "id": "wait", "steps": rule["steps"],
-            "trigger": {"absence": {"after": {"event": self.event}, "within": "3h",
-                                    "none": {"event": "order_paid"}}},
-        }  # fmt: skip
+            "id": "wait",
+            "steps": rule["steps"],
+            "trigger": {
+                "absence": {
+                    "after": {"event": self.event},
+                    "within": "3h",
+                    "none": {"event": "order_paid"},
+                }
+            },
+        }
         (folder / "rules.yaml").write_text(json.dumps({"rules": [rule, wait]}))
 
     def plan(self, amount: str) -> None:
@@ -57,8 +64,12 @@ class Shop:
         """Return items; every other one has no message id of its own."""
         found = []
         for n in range(count):
-            item = {"userId": f"{self.event}-{n % 40}", "event": self.event, "type": "track",
-                    "properties": {self.property: "9.5", "n": n}}  # fmt: skip
+            item = {
+                "userId": f"{self.event}-{n % 40}",
+                "event": self.event,
+                "type": "track",
+                "properties": {self.property: "9.5", "n": n},
+            }
             found.append(item if n % 2 else item | {"messageId": f"{self.event}-{n}"})
         return found
 
@@ -223,8 +234,10 @@ def test_the_worker_tells_its_figures_and_health(
         until(lambda: serves("/healthz"), "it serves")
         until(lambda: serves("/readyz"), "all lanes are open")
         feed.send(shop.items(5), account=shop.event)
-        until(lambda: f'siyu_worker_reject_ratio{{account="{shop.event}"}} 1.0' in page("/metrics"),
-              "the ratio is told")  # fmt: skip
+        until(
+            lambda: f'siyu_worker_reject_ratio{{account="{shop.event}"}} 1.0' in page("/metrics"),
+            "the ratio is told",
+        )
         text = page("/metrics")
         assert 'siyu_worker_rejects_total{reason="bad_property",stage="validate"}' in text
         assert 'siyu_worker_commit_seconds_count{agent="ingest"}' in text
@@ -251,8 +264,11 @@ def test_a_tail_shows_what_arrives_and_what_became_of_it(
 
     of_user = tail("--user", user, "--limit", "4")
     assert sorted(line["topic"] for line in of_user) == [
-        "decisions", "events", "events.rejected", "touches",
-    ]  # fmt: skip
+        "decisions",
+        "events",
+        "events.rejected",
+        "touches",
+    ]
     of_event = tail("--event", shop.event, "--limit", "4")
     assert {line["topic"] for line in of_event} == {line["topic"] for line in of_user}
     rejected = tail("--user", user, "--rejected", "--limit", "1")

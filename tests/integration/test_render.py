@@ -16,8 +16,19 @@ from sinks.clickhouse.render import ROLES, render, roles
 pytestmark = pytest.mark.integration
 URL = "clickhouse://siyu:p%27w@db.example:9000/shop"
 # Tables and columns that name a person, or hold what one wrote.
-PII = {"user", "user_id", "anonymous_id", "identities", "context", "properties", "traits", "body",
-       "tags", "trace", "detail"}  # fmt: skip
+PII = {
+    "user",
+    "user_id",
+    "anonymous_id",
+    "identities",
+    "context",
+    "properties",
+    "traits",
+    "body",
+    "tags",
+    "trace",
+    "detail",
+}
 GRANT = re.compile(r"GRANT SELECT(?:\((.*)\))? ON \{database\}\.(\w+) TO siyu_analyst")
 
 

@@ -96,21 +96,33 @@ def story(chance: random.Random, user: str) -> Iterator[Event]:
             properties = {"amount": chance.choice([40, 99.99, 120.5, 400])}
         at_ms = START_MS + number * HOUR_MS
         yield make_event(
-            number, user=user, event="order_paid" if paid else "product_viewed",
-            properties=properties, timestamp_ms=at_ms, received_at_ms=at_ms,
+            number,
+            user=user,
+            event="order_paid" if paid else "product_viewed",
+            properties=properties,
+            timestamp_ms=at_ms,
+            received_at_ms=at_ms,
             message_id=f"{user}-{number}",
-        )  # fmt: skip
+        )
 
 
 def insert(
     client: Client, changes: list[tuple[str, TagChange]], chosen: list[int] | None = None
 ) -> None:
     rows = [
-        (user, one.tag, json.dumps(one.before, ensure_ascii=False),
-         json.dumps(one.after, ensure_ascii=False), one.time_ms, one.message_id, 0, offset,
-         START_MS + offset)
+        (
+            user,
+            one.tag,
+            json.dumps(one.before, ensure_ascii=False),
+            json.dumps(one.after, ensure_ascii=False),
+            one.time_ms,
+            one.message_id,
+            0,
+            offset,
+            START_MS + offset,
+        )
         for offset, (user, one) in ((i, changes[i]) for i in chosen or range(len(changes)))
-    ]  # fmt: skip
+    ]
     columns = "user, tag, before, after, time, message_id, _partition, _offset"
     client.execute(f"INSERT INTO tag_changes ({columns}, _logged_at) VALUES", rows)
 
@@ -121,10 +133,12 @@ def test_what_is_inserted_twice_or_out_of_order_leaves_the_latest_of_each_tag(
 ) -> None:
     steps = [("views", 1), ("cat", "tea"), ("views", 2), ("cat", None), ("views", 3)]
     changes = [
-        ("user_id:u", TagChange(tag=tag, before=None, after=after, time_ms=START_MS - i,
-                                message_id=f"m{i}"))
+        (
+            "user_id:u",
+            TagChange(tag=tag, before=None, after=after, time_ms=START_MS - i, message_id=f"m{i}"),
+        )
         for i, (tag, after) in enumerate(steps)
-    ]  # fmt: skip
+    ]
     for chosen in ([4, 1], [0, 3], [2, 4], [1, 0, 2, 3, 4]):
         insert(clickhouse, changes, chosen)
     for merge in (False, True):

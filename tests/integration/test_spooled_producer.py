@@ -36,8 +36,11 @@ def tap(kafka: str) -> Iterator[Tap]:
 
 
 def ids_of(raw: list[Stored], user: str) -> list[int]:
-    return [int(json.loads(record.value)["messageId"]) for record in raw
-            if record.key == f"user_id:{user}".encode()]  # fmt: skip
+    return [
+        int(json.loads(record.value)["messageId"])
+        for record in raw
+        if record.key == f"user_id:{user}".encode()
+    ]
 
 
 def spooled(kafka: str, folder: Path, **more: int) -> SiyuProducer:

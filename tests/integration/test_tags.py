@@ -63,10 +63,12 @@ tags:
 """
 CHANGED = {"picky": "gte: 120", "fav": "half_life: 6h", "n_6h": "window: 6h", "hot": "ttl: 3h"}
 SECOND = (
-    FIRST.replace("gte: 120", "gte: 60").replace("k: 2", "k: 3")
-    .replace("window: 6h}\n- {id: gmv,", "window: 30h}\n- {id: gmv,").replace("ttl: 3h", "ttl: 9h")
+    FIRST.replace("gte: 120", "gte: 60")
+    .replace("k: 2", "k: 3")
+    .replace("window: 6h}\n- {id: gmv,", "window: 30h}\n- {id: gmv,")
+    .replace("ttl: 3h", "ttl: 9h")
     + "- {id: carts, kind: count, event: cart_added}\n"
-)  # fmt: skip
+)
 
 
 class Shop:
@@ -77,9 +79,12 @@ class Shop:
         self.feed, self.sent = Feed(settings.kafka), 0
         (folder / "plan.yaml").write_text("events: {}")
         self.env = environment(
-            settings.kafka, folder, SIYU_CLICKHOUSE=settings.clickhouse,
-            SIYU_LAND_MAX_DELAY_MS="50", SIYU_RULEBOOK=str(folder / "book"),
-        )  # fmt: skip
+            settings.kafka,
+            folder,
+            SIYU_CLICKHOUSE=settings.clickhouse,
+            SIYU_LAND_MAX_DELAY_MS="50",
+            SIYU_RULEBOOK=str(folder / "book"),
+        )
         (folder / "book").mkdir()
         self._chance = random.Random(5)
 
@@ -121,15 +126,18 @@ class Shop:
         chance = self._chance
         channel = chance.choice(["ads", "qr:shop", None])
         return {
-            "type": "track", "userId": f"u{chance.randrange(USERS)}", "messageId": f"m{number}",
+            "type": "track",
+            "userId": f"u{chance.randrange(USERS)}",
+            "messageId": f"m{number}",
             "event": chance.choice(["product_viewed", "order_paid", "cart_added", "app_started"]),
             "timestamp": datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(),
             "context": {"channel": channel} if channel else {},
             "properties": {
-                "sku": f"s{chance.randrange(30)}", "amount": round(chance.random() * 300, 2),
+                "sku": f"s{chance.randrange(30)}",
+                "amount": round(chance.random() * 300, 2),
                 "category": chance.choice(["tea", "o'pots", "茶具", "gifts"]),
             },
-        }  # fmt: skip
+        }
 
 
 @pytest.fixture
@@ -231,8 +239,9 @@ def rebuilt(shop: Shop, tags: set[str], running: subprocess.Popen[bytes]) -> Non
     thread = threading.Thread(target=live)
     thread.start()
     try:
-        killed = siyu({**shop.env, "SIYU_CRASH_AT": "backfill.sending:15"},
-                      "tags", "backfill", "picky")  # fmt: skip
+        killed = siyu(
+            {**shop.env, "SIYU_CRASH_AT": "backfill.sending:15"}, "tags", "backfill", "picky"
+        )
         assert killed.returncode == -9
         # The embedded engine may abort a moment after a client of its is killed, and start anew.
         time.sleep(1)

@@ -20,11 +20,14 @@ DAY_MS = 86_400_000
 # So much of the 30 days is still to come when the event is sent: over the settle time.
 LEFT_MS = 6000
 LIFECYCLE = {
-    "id": "lifecycle", "kind": "stage", "else": "dormant",
+    "id": "lifecycle",
+    "kind": "stage",
+    "else": "dormant",
     "stages": [
-        {"active": {"since_last": {"lt": "14d"}}}, {"cooling": {"since_last": {"lt": "30d"}}},
+        {"active": {"since_last": {"lt": "14d"}}},
+        {"cooling": {"since_last": {"lt": "30d"}}},
     ],
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -43,8 +46,11 @@ def test_a_user_is_dormant_after_30_days_at_that_time_with_no_event_arriving(
     shop = unique("shop")
 
     def changes(user: str) -> list[tuple[TagChanges, int]]:
-        read = [(decode_tag_changes(r.value), r.timestamp) for r in feed.read_records(topics.TAGS)
-                if f"user_id:{user}".encode() == r.key]  # fmt: skip
+        read = [
+            (decode_tag_changes(r.value), r.timestamp)
+            for r in feed.read_records(topics.TAGS)
+            if f"user_id:{user}".encode() == r.key
+        ]
         return sorted(read, key=lambda one: one[0].time_ms)
 
     with worker(environment(kafka, tmp_path), tmp_path / "log"):
@@ -54,8 +60,10 @@ def test_a_user_is_dormant_after_30_days_at_that_time_with_no_event_arriving(
         now_ms = clock.now_ms()
         happened_ms = now_ms - 30 * DAY_MS + LEFT_MS
         last = first | {
-            "userId": f"{shop}-b", "originalTimestamp": _text(happened_ms), "sentAt": _text(now_ms),
-        }  # fmt: skip
+            "userId": f"{shop}-b",
+            "originalTimestamp": _text(happened_ms),
+            "sentAt": _text(now_ms),
+        }
         feed.send([last], account=shop, received_at_ms=now_ms)
         until(lambda: len(changes(f"{shop}-b")) == 3, "time has moved the stage to its end")
     found = changes(f"{shop}-b")

@@ -93,5 +93,6 @@ def test_made_tags_follow_a_rebuilt_one() -> None:
     state = ENGINE.load(None)
     changes = restore(ENGINE, state, record("gmv", history, 9), 0).tag_changes
     assert {(c.tag, c.before, c.after) for c in changes} >= {
-        ("gmv", 0, 1800), ("worth", None, "high"),
-    }  # fmt: skip
+        ("gmv", 0, 1800),
+        ("worth", None, "high"),
+    }

@@ -21,10 +21,13 @@ TEMPLATES = st.sampled_from(["T0", "T1"])
 ANSWERS = st.one_of(
     st.builds(
         lambda at, ids, answer: event(
-            "subscription_prompted", at,
+            "subscription_prompted",
+            at,
             templates=[{"template_id": one, "answer": answer} for one in ids],
         ),
-        st.integers(0, 20), st.lists(TEMPLATES, max_size=3), st.sampled_from(["accept", "reject"]),
+        st.integers(0, 20),
+        st.lists(TEMPLATES, max_size=3),
+        st.sampled_from(["accept", "reject"]),
     ),
     st.builds(
         lambda at, name, channel: event(name, at, **channel),
@@ -32,7 +35,7 @@ ANSWERS = st.one_of(
         st.sampled_from(["marketing_refused", "marketing_allowed"]),
         st.sampled_from([{}, {"channel": "sms"}, {"channel": "log"}]),
     ),
-)  # fmt: skip
+)
 
 
 @given(st.lists(ANSWERS, max_size=12), st.randoms(use_true_random=False))

@@ -149,8 +149,9 @@ def test_a_window_of_an_aggregate_holds_what_it_says_give_or_take_a_tile(
     at_most = [v for age, v in ages if age < HOUR_MS + tile_ms]
     for tag, extreme in (("min_1h", min), ("max_1h", max)):
         assert ENGINE.read_tag(state, tag, clock_ms) in (
-            extreme(surely, default=None), extreme(at_most, default=None)
-        )  # fmt: skip
+            extreme(surely, default=None),
+            extreme(at_most, default=None),
+        )
 
 
 @given(st.integers(1, 3000))

@@ -15,9 +15,12 @@ MESSAGES = st.one_of(
 )
 CHANGE = st.builds(
     TagChange,
-    tag=st.sampled_from(TAGS), before=st.none(),
-    after=st.just(1), time_ms=st.integers(0, 2**45), message_id=MESSAGES,
-)  # fmt: skip
+    tag=st.sampled_from(TAGS),
+    before=st.none(),
+    after=st.just(1),
+    time_ms=st.integers(0, 2**45),
+    message_id=MESSAGES,
+)
 
 
 @given(st.lists(st.lists(CHANGE, max_size=8), max_size=12))

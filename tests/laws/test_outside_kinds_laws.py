@@ -58,8 +58,10 @@ tags:
     feed(running, state, [event("app_started", 0), said(200, "gold")])
     feed(running, state, [said(201, "diamond", source="app"), said(202, "x", tag="other")])
     assert running.read_tags(state, T0_MS + 9 * HOUR_MS) == {
-        "vip": "gold", "n": 1, "cycle": "away",
-    }  # fmt: skip
+        "vip": "gold",
+        "n": 1,
+        "cycle": "away",
+    }
     feed(running, state, [said(300, None)])
     assert "vip" not in running.read_tags(state, T0_MS + 9 * HOUR_MS)
 

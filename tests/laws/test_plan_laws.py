@@ -13,11 +13,14 @@ from streams.core.intake.contract import Contract
 
 KINDS = ("string", "id", "number", "integer", "boolean", "array", "object")
 values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.text(max_size=8)
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.text(max_size=8)
     | st.floats(allow_nan=False, allow_infinity=False),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
     max_leaves=6,
-)  # fmt: skip
+)
 specs = st.builds(
     PropertySpec,
     type=st.sampled_from(KINDS),

@@ -20,8 +20,15 @@ SHOP = load_rulebook(ROOT / "deploy/rulebook")
 ENGINE, LEAN = Engine(SHOP), decider(SHOP)
 UNTIL_MS = T0_MS + 400 * HOUR_MS
 USERS = ("user_id:a", "user_id:b", "user_id:held-out-2")
-NAMES = ("cart_added", "order_paid", "product_viewed", "official_account_followed",
-         "official_account_unfollowed", "content_shared", "user_registered")  # fmt: skip
+NAMES = (
+    "cart_added",
+    "order_paid",
+    "product_viewed",
+    "official_account_followed",
+    "official_account_unfollowed",
+    "content_shared",
+    "user_registered",
+)
 
 
 @dataclass(frozen=True)
@@ -39,10 +46,15 @@ def happenings(draw: st.DrawFn) -> Event:
     # Around the end of a wait (30 min) and its settle time (3 s), and much later.
     late_min = draw(st.sampled_from((0.0, 0.0, 0.04, 0.06, 1.0, 31.0, 200.0)))
     made = event(
-        draw(st.sampled_from(NAMES)), at_min, received_min=at_min + late_min,
-        mid=f"m{draw(st.uuids())}", cart_id=draw(st.sampled_from(("c1", "c2"))), amount=99,
-        sku="s1", category="skincare",
-    )  # fmt: skip
+        draw(st.sampled_from(NAMES)),
+        at_min,
+        received_min=at_min + late_min,
+        mid=f"m{draw(st.uuids())}",
+        cart_id=draw(st.sampled_from(("c1", "c2"))),
+        amount=99,
+        sku="s1",
+        category="skincare",
+    )
     return msgspec.structs.replace(made, user=draw(st.sampled_from(USERS)))
 
 
@@ -122,7 +134,9 @@ def test_what_comes_after_its_wait_has_fired_changes_nothing_of_it() -> None:
 
 def _alone(log: list[Event]) -> list[Decision]:
     said, _ = decisions_of(
-        ENGINE, log[0].user, [e for e in clocked(log) if e.user == log[0].user],
+        ENGINE,
+        log[0].user,
+        [e for e in clocked(log) if e.user == log[0].user],
         minutes(30) + MINUTE_MS,
-    )  # fmt: skip
+    )
     return [one for _, one in said]

@@ -83,14 +83,18 @@ LAST_MS = minutes(0) + 12 * DAY_MS
 # Two who are treated, one that the rule holds out and one that all do.
 USERS = tuple(
     next(
-        user for user in (f"user_id:{i}{name}" for i in range(999))
+        user
+        for user in (f"user_id:{i}{name}" for i in range(999))
         if (make_share("holdout", "*global", user) < 1000) is world
         and (make_share("holdout", "flow", user) < 2000) is ours
     )
     for name, world, ours in (
-        ("a", False, False), ("b", False, False), ("c", False, True), ("d", True, False)
+        ("a", False, False),
+        ("b", False, False),
+        ("c", False, True),
+        ("d", True, False),
     )
-)  # fmt: skip
+)
 QUIETED = {"flow", "away", "seq", "other"}
 
 
@@ -221,10 +225,12 @@ def test_what_is_held_ends_in_one_way_or_another(log: list[Event]) -> None:
         held = [d for d in effects.decisions if d.outcome == "held"]
         for one in held:
             later = [
-                d for d in effects.decisions
+                d
+                for d in effects.decisions
                 if (d.rule, d.trigger) == (one.rule, one.trigger)
-                and d is not one and d.time_ms >= one.time_ms
-            ]  # fmt: skip
+                and d is not one
+                and d.time_ms >= one.time_ms
+            ]
             assert later or one.time_ms > LAST_MS - DAY_MS
 
 
@@ -259,10 +265,11 @@ def test_an_exit_leaves_no_run_that_began_before_it(log: list[Event]) -> None:
             ENGINE.on_event(state, one)
             if one.event == "order_paid":
                 assert not [
-                    r for r in state.runs
-                    if r.rule == "flow" and r.cause.time_ms <= min(
-                        one.timestamp_ms, one.received_at_ms)
-                ]  # fmt: skip
+                    r
+                    for r in state.runs
+                    if r.rule == "flow"
+                    and r.cause.time_ms <= min(one.timestamp_ms, one.received_at_ms)
+                ]
 
 
 @settings(deadline=None)

@@ -27,24 +27,87 @@ values = st.recursive(
     max_leaves=12,
 )
 FIELDS = (
-    "type", "event", "name", "category", "messageId", "userId", "anonymousId", "previousId",
-    "groupId", "timestamp", "originalTimestamp", "sentAt", "context", "properties", "traits",
-    "identities", "distinct_id", "anonymous_id", "login_id", "original_id", "time", "_flush_time",
-    "_track_id", "project", "lib", "FromUserName", "ToUserName", "CreateTime", "MsgType", "Event",
-    "EventKey", "MsgId", "MsgID", "List", "Latitude", "Status", "Content", "UnionId", "Encrypt",
-)  # fmt: skip
+    "type",
+    "event",
+    "name",
+    "category",
+    "messageId",
+    "userId",
+    "anonymousId",
+    "previousId",
+    "groupId",
+    "timestamp",
+    "originalTimestamp",
+    "sentAt",
+    "context",
+    "properties",
+    "traits",
+    "identities",
+    "distinct_id",
+    "anonymous_id",
+    "login_id",
+    "original_id",
+    "time",
+    "_flush_time",
+    "_track_id",
+    "project",
+    "lib",
+    "FromUserName",
+    "ToUserName",
+    "CreateTime",
+    "MsgType",
+    "Event",
+    "EventKey",
+    "MsgId",
+    "MsgID",
+    "List",
+    "Latitude",
+    "Status",
+    "Content",
+    "UnionId",
+    "Encrypt",
+)
 TYPES = (
-    "track", "identify", "page", "screen", "group", "alias", "profile_set", "profile_increment",
-    "profile_delete", "track_signup", "track_id_unbind",
-)  # fmt: skip
+    "track",
+    "identify",
+    "page",
+    "screen",
+    "group",
+    "alias",
+    "profile_set",
+    "profile_increment",
+    "profile_delete",
+    "track_signup",
+    "track_id_unbind",
+)
 EVENTS = st.sampled_from(sorted(shipped_plan().events)) | st.sampled_from(
     ["$MPLaunch", "subscribe", "SCAN", "LOCATION", "subscribe_msg_sent_event", "anything"]
 )
 KEYS = st.sampled_from(
-    ["phone", "email", "mobile", "sku", "amount", "templates", "scene", "$scene", "$utm_source",
-     "$share_depth", "$is_login_id", "campaign", "device", "id", "traits", "openid", "user_id",
-     "$identity_mobile", "$identity_mp_wx1_openid", "source", "channel"]
-) | st.text(max_size=8)  # fmt: skip
+    [
+        "phone",
+        "email",
+        "mobile",
+        "sku",
+        "amount",
+        "templates",
+        "scene",
+        "$scene",
+        "$utm_source",
+        "$share_depth",
+        "$is_login_id",
+        "campaign",
+        "device",
+        "id",
+        "traits",
+        "openid",
+        "user_id",
+        "$identity_mobile",
+        "$identity_mp_wx1_openid",
+        "source",
+        "channel",
+    ]
+) | st.text(max_size=8)
 plain = st.text(max_size=9) | st.integers(0, 99) | st.booleans() | st.sampled_from(["wx1:o", "$x"])
 objects = st.dictionaries(KEYS, values, max_size=3) | st.dictionaries(KEYS, plain, max_size=6)
 
@@ -56,14 +119,25 @@ def items(draw: st.DrawFn) -> dict[str, Any]:
         st.dictionaries(st.sampled_from(FIELDS), values | objects, max_size=3)
     )
     plausible = {
-        "type": st.sampled_from(TYPES), "event": EVENTS, "Event": EVENTS, "properties": objects,
-        "context": objects, "traits": objects, "identities": objects, "MsgType": st.just("event"),
-        "CreateTime": st.integers(0, 2**33), "FromUserName": st.text(max_size=9),
-        "userId": st.text(max_size=9), "distinct_id": st.text(max_size=9),
-        "login_id": st.none() | st.text(max_size=9), "anonymous_id": st.text(max_size=9),
-        "EventKey": st.text(max_size=20), "MsgId": st.none() | st.integers(0, 2**63),
-        "time": st.integers(0, 2**43), "timestamp": st.datetimes().map(str),
-    }  # fmt: skip
+        "type": st.sampled_from(TYPES),
+        "event": EVENTS,
+        "Event": EVENTS,
+        "properties": objects,
+        "context": objects,
+        "traits": objects,
+        "identities": objects,
+        "MsgType": st.just("event"),
+        "CreateTime": st.integers(0, 2**33),
+        "FromUserName": st.text(max_size=9),
+        "userId": st.text(max_size=9),
+        "distinct_id": st.text(max_size=9),
+        "login_id": st.none() | st.text(max_size=9),
+        "anonymous_id": st.text(max_size=9),
+        "EventKey": st.text(max_size=20),
+        "MsgId": st.none() | st.integers(0, 2**63),
+        "time": st.integers(0, 2**43),
+        "timestamp": st.datetimes().map(str),
+    }
     for name, strategy in plausible.items():
         if draw(st.integers(0, 9)):
             item[name] = draw(strategy)

@@ -34,8 +34,9 @@ def page(holds: set[int], *, token: str = "", port: int = 0) -> tuple[StatusPage
     api = UserApi(settings, worker, cast("Any", _Empty(holds)))
     worker.lanes["engage"] = SimpleNamespace(
         meter=SimpleNamespace(batches=0, commit_counts=[0] * 12, commit_sum_s=0.0),
-        open_lanes=list[TP], all_lanes=list[TP],
-    )  # fmt: skip
+        open_lanes=list[TP],
+        all_lanes=list[TP],
+    )
     return StatusPage(settings, worker, Ingest(Validator(b"k", shipped_plan())), api), worker
 
 

@@ -64,8 +64,10 @@ def test_a_channel_that_others_stand_in_for_is_told_once_for_the_rulebook() -> N
     rules = "".join(RULE.format(id=f"r{n}", status="live", via="[webhook, log]") for n in range(3))
     (found,) = check(f"rules:{rules}")
     assert (found.level, found.rule, found.fault.problem) == (
-        "warning", "r0", "webhook needs SIYU_WEBHOOK_URL",
-    )  # fmt: skip
+        "warning",
+        "r0",
+        "webhook needs SIYU_WEBHOOK_URL",
+    )
     assert "3 sends" in found.fault.hint
 
 

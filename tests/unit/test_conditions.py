@@ -7,9 +7,18 @@ from streams.core.language.compile import audience, getter, predicate
 from tests.engine_story import event
 
 EVENT = event(
-    "cart_added", 0, amount=99.5, n=3, sku="sku-1", gift=True, nested={"a": {"b": 7}},
-    tags=["x", 2], empty="", zero=0, odd=[1],
-)  # fmt: skip
+    "cart_added",
+    0,
+    amount=99.5,
+    n=3,
+    sku="sku-1",
+    gift=True,
+    nested={"a": {"b": 7}},
+    tags=["x", 2],
+    empty="",
+    zero=0,
+    odd=[1],
+)
 
 
 def holds(condition: dict[str, object], one: Event = EVENT) -> bool:
@@ -64,10 +73,16 @@ def test_only_exists_false_holds_for_a_missing_field() -> None:
 
 @pytest.mark.parametrize(
     "condition",
-    [{"properties.gift": 1}, {"properties.gift": {"gte": 1}}, {"properties.n": "3"},
-     {"properties.n": {"gt": "2"}}, {"properties.sku": {"gt": 2}}, {"properties.gift": {"in": [1]}},
-     {"properties.tags": {"has": "2"}}],
-)  # fmt: skip
+    [
+        {"properties.gift": 1},
+        {"properties.gift": {"gte": 1}},
+        {"properties.n": "3"},
+        {"properties.n": {"gt": "2"}},
+        {"properties.sku": {"gt": 2}},
+        {"properties.gift": {"in": [1]}},
+        {"properties.tags": {"has": "2"}},
+    ],
+)
 def test_values_of_another_type_never_compare(condition: dict[str, object]) -> None:
     assert not holds(condition)
 
@@ -93,7 +108,7 @@ def test_ne_holds_for_another_value_of_any_type() -> None:
         ({"all": [{"properties.n": 3}, 4]}, ("all", 1), "a condition is a mapping"),
         ({"properties.__class__.x": 3, "__class__": 4}, ("__class__",), "not a path"),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_condition_is_refused_where_it_stands(
     condition: dict[str, object], place: tuple[str | int, ...], problem: str
 ) -> None:

@@ -60,9 +60,15 @@ def test_the_funnel_narrows() -> None:
 def test_even_a_small_crowd_uses_every_door_and_makes_every_mistake(users: int, seed: int) -> None:
     seen = {(type(message), message.fate) for message in day(users, seed)}
     assert {
-        (AppCall, "lands"), (AppCall, "rejected"), (MiniEvent, "lands"), (MiniEvent, "rejected"),
-        (MiniBody, "rejected"), (Callback, "lands"), (Callback, "rejected"), (Callback, "refused"),
-    } <= seen  # fmt: skip
+        (AppCall, "lands"),
+        (AppCall, "rejected"),
+        (MiniEvent, "lands"),
+        (MiniEvent, "rejected"),
+        (MiniBody, "rejected"),
+        (Callback, "lands"),
+        (Callback, "rejected"),
+        (Callback, "refused"),
+    } <= seen
 
 
 def test_message_ids_of_good_app_calls_are_unique_and_rejected_twins_follow_them() -> None:

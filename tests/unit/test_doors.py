@@ -67,8 +67,9 @@ def test_a_distinct_id_that_repeats_a_phone_is_not_kept_beside_it() -> None:
 
 def test_a_login_outranks_the_device() -> None:
     assert sensors(login_id="u-1", anonymous_id="a-1").identities == {
-        "user_id": "u-1", "anonymous_id": "a-1",
-    }  # fmt: skip
+        "user_id": "u-1",
+        "anonymous_id": "a-1",
+    }
     assert sensors(properties={"$is_login_id": True}).identities == {"user_id": "d-1"}
     assert sensors().identities == {"anonymous_id": "d-1"}
 

@@ -39,15 +39,26 @@ def test_tags_follow_the_events() -> None:
         ],
     )
     assert ENGINE.read_tags(state, minutes(5)) == {
-        "views": 2, "view_1h": 2, "gmv": 20, "gmv_1h": 20, "last_sku": "b", "first_sku": "a",
-        "sensitive": True, "follower": False,
-    }  # fmt: skip
+        "views": 2,
+        "view_1h": 2,
+        "gmv": 20,
+        "gmv_1h": 20,
+        "last_sku": "b",
+        "first_sku": "a",
+        "sensitive": True,
+        "follower": False,
+    }
 
 
 def test_counts_sums_and_flags_of_nothing_read_nought_and_picks_are_missing() -> None:
     assert ENGINE.read_tags(ENGINE.load(None), minutes(0)) == {
-        "views": 0, "view_1h": 0, "gmv": 0, "gmv_1h": 0, "sensitive": False, "follower": False,
-    }  # fmt: skip
+        "views": 0,
+        "view_1h": 0,
+        "gmv": 0,
+        "gmv_1h": 0,
+        "sensitive": False,
+        "follower": False,
+    }
 
 
 def test_a_change_tells_before_after_and_the_event() -> None:
@@ -57,10 +68,13 @@ def test_a_change_tells_before_after_and_the_event() -> None:
     seen = [(c.tag, c.before, c.after, c.message_id) for c in runs[0]]
     first, second = (view.message_id for view in views)
     assert seen == [
-        ("views", 0, 1, first), ("view_1h", 0, 1, first),
-        ("last_sku", None, "a", first), ("first_sku", None, "a", first),
-        ("views", 1, 2, second), ("view_1h", 1, 2, second),
-    ]  # fmt: skip
+        ("views", 0, 1, first),
+        ("view_1h", 0, 1, first),
+        ("last_sku", None, "a", first),
+        ("first_sku", None, "a", first),
+        ("views", 1, 2, second),
+        ("view_1h", 1, 2, second),
+    ]
 
 
 def test_an_older_event_that_comes_late_moves_first_but_not_last() -> None:

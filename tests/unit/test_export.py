@@ -28,8 +28,9 @@ def test_write_leaves_one_readable_file_for_each_schema(tmp_path: Path) -> None:
     written = write(tmp_path, PLAN, contracts())
     assert len(written) == len(export(PLAN, contracts())) + 1
     assert json.loads((tmp_path / "plan/order_paid.json").read_text("utf-8"))["required"] == [
-        "order_id", "amount",
-    ]  # fmt: skip
+        "order_id",
+        "amount",
+    ]
 
 
 def test_money_in_the_plan_is_a_number_of_yuan() -> None:

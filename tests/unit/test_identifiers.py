@@ -42,9 +42,17 @@ def test_an_email_in_clear_becomes_its_hmac_whatever_its_case() -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [None, [], {}, {"phone": "1"}, {"user_id": ""}, {"user_id": 7}, {"colour": "red"},
-     {"user_id": "a", "unionid": "b"}],
-)  # fmt: skip
+    [
+        None,
+        [],
+        {},
+        {"phone": "1"},
+        {"user_id": ""},
+        {"user_id": 7},
+        {"colour": "red"},
+        {"user_id": "a", "unionid": "b"},
+    ],
+)
 def test_a_body_without_exactly_one_identifier_names_nobody(body: object) -> None:
     assert from_body(body, KEY) is None
 

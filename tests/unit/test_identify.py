@@ -18,18 +18,34 @@ def identities(**given: object) -> dict[str, str]:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["13800138000", 13800138000, "138 0013 8000", "+86 138-0013-8000", "008613800138000",
-     "8613800138000", "(+86)13800138000", "１３８００１３８０００"],
-)  # fmt: skip
+    [
+        "13800138000",
+        13800138000,
+        "138 0013 8000",
+        "+86 138-0013-8000",
+        "008613800138000",
+        "8613800138000",
+        "(+86)13800138000",
+        "１３８００１３８０００",
+    ],
+)
 def test_a_mobile_number_has_one_normal_form(spelling: object) -> None:
     assert normal_phone(spelling) == "8613800138000"
 
 
 @pytest.mark.parametrize(
     ("spelling", "normal"),
-    [("010-12345678", "861012345678"), ("+1 415 555 2671", "14155552671"), ("12", None),
-     ("", None), (True, None), (1.5, None), (["13800138000"], None), ("1" * 40, None)],
-)  # fmt: skip
+    [
+        ("010-12345678", "861012345678"),
+        ("+1 415 555 2671", "14155552671"),
+        ("12", None),
+        ("", None),
+        (True, None),
+        (1.5, None),
+        (["13800138000"], None),
+        ("1" * 40, None),
+    ],
+)
 def test_other_numbers_keep_their_country_or_are_none(spelling: object, normal: str | None) -> None:
     assert normal_phone(spelling) == normal
 
@@ -64,11 +80,15 @@ def test_a_user_id_is_never_hashed() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "value", "reason"),
-    [("openid", "o6", "bad_identity"), ("openid", ":o6", "bad_identity"),
-     ("phone_hmac", "138", "bad_identity"),
-     ("user_id", ["u"], "bad_identity"), ("user_id", True, "bad_identity"),
-     ("user_id", "u" * 257, "too_long")],
-)  # fmt: skip
+    [
+        ("openid", "o6", "bad_identity"),
+        ("openid", ":o6", "bad_identity"),
+        ("phone_hmac", "138", "bad_identity"),
+        ("user_id", ["u"], "bad_identity"),
+        ("user_id", True, "bad_identity"),
+        ("user_id", "u" * 257, "too_long"),
+    ],
+)
 def test_a_malformed_identifier_is_refused(kind: str, value: object, reason: str) -> None:
     outcome = IDENTIFIER.identities({kind: value})
     assert isinstance(outcome, Reject)
@@ -86,10 +106,14 @@ def test_entries_of_no_known_kind_are_handed_back() -> None:
 
 @pytest.mark.parametrize(
     ("tree", "clean"),
-    [({"mobile": True}, {"mobile": True}), ({"phone": None}, {"phone": None}),
-     ({"phone": "not one"}, {}), ({"email": {"a": "a@b.c"}}, {}),
-     ({"a": [{"mail": 1}]}, {"a": [{}]})],
-)  # fmt: skip
+    [
+        ({"mobile": True}, {"mobile": True}),
+        ({"phone": None}, {"phone": None}),
+        ({"phone": "not one"}, {}),
+        ({"email": {"a": "a@b.c"}}, {}),
+        ({"a": [{"mail": 1}]}, {"a": [{}]}),
+    ],
+)
 def test_what_stands_under_a_personal_key_is_hidden_or_removed(
     tree: dict[str, Any], clean: dict[str, Any]
 ) -> None:

@@ -76,9 +76,13 @@ async def steps_of(stores: Stores, *fetches: list[Logged]) -> list[tuple[str, ob
 def test_a_block_is_promised_then_inserted_then_committed() -> None:
     async def story() -> None:
         assert await steps_of(Stores(), log_of(4, 5), log_of(6)) == [
-            ("promise", (4, 5)), ("insert", [4, 5]), ("commit", 6),
-            ("promise", (6, 6)), ("insert", [6]), ("commit", 7),
-        ]  # fmt: skip
+            ("promise", (4, 5)),
+            ("insert", [4, 5]),
+            ("commit", 6),
+            ("promise", (6, 6)),
+            ("insert", [6]),
+            ("commit", 7),
+        ]
 
     asyncio.run(story())
 
@@ -87,9 +91,12 @@ def test_a_predecessors_range_is_finished_first_under_its_own_promise() -> None:
     async def story() -> None:
         stores = Stores(plan_for(log_of(4, 5)))
         assert await steps_of(stores, log_of(4, 5, 6)) == [
-            ("insert", [4, 5]), ("commit", 6),
-            ("promise", (6, 6)), ("insert", [6]), ("commit", 7),
-        ]  # fmt: skip
+            ("insert", [4, 5]),
+            ("commit", 6),
+            ("promise", (6, 6)),
+            ("insert", [6]),
+            ("commit", 7),
+        ]
 
     asyncio.run(story())
 
@@ -98,7 +105,9 @@ def test_a_range_that_the_log_lost_holds_nothing_back() -> None:
     async def story() -> None:
         stores = Stores(plan_for(log_of(1, 2)))
         assert await steps_of(stores, log_of(8, 9)) == [
-            ("promise", (8, 9)), ("insert", [8, 9]), ("commit", 10),
-        ]  # fmt: skip
+            ("promise", (8, 9)),
+            ("insert", [8, 9]),
+            ("commit", 10),
+        ]
 
     asyncio.run(story())

@@ -26,10 +26,16 @@ class Logged:
 
 def _event(**fields: Any) -> bytes:  # noqa: ANN401 - any field of an event
     known: dict[str, Any] = {
-        "message_id": "m", "type": "track", "event": "cart_added", "user": "user_id:u",
-        "source": "app", "door": "segment", "account": "shop", "timestamp_ms": 1,
+        "message_id": "m",
+        "type": "track",
+        "event": "cart_added",
+        "user": "user_id:u",
+        "source": "app",
+        "door": "segment",
+        "account": "shop",
+        "timestamp_ms": 1,
         "received_at_ms": 2,
-    }  # fmt: skip
+    }
     return encode_event(Event(**known | fields))
 
 
@@ -158,8 +164,10 @@ def test_statements_end_with_a_semicolon_at_the_end_of_a_line() -> None:
         "-- head\n\nCREATE x\n(\n  a String COMMENT 'a; b' -- c\n);\n\n-- more\nSELECT 1;\nSELECT 2"
     )
     assert list(statements(text)) == [
-        "CREATE x\n(\n  a String COMMENT 'a; b' -- c\n)", "SELECT 1", "SELECT 2",
-    ]  # fmt: skip
+        "CREATE x\n(\n  a String COMMENT 'a; b' -- c\n)",
+        "SELECT 1",
+        "SELECT 2",
+    ]
 
 
 @pytest.mark.parametrize(

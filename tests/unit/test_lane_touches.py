@@ -66,10 +66,15 @@ class Committer:
 
 def new_lane(broker: Broker, committer: Committer | None = None, **settings: int) -> PartitionLane:
     return PartitionLane(
-        Settings.model_validate(settings), group="g", topic="events", partition=0,
-        shard=Shard("state", 0, MemoryStore()), committer=committer or Committer(),
-        send=broker.send, is_readable=lambda _: True,
-    )  # fmt: skip
+        Settings.model_validate(settings),
+        group="g",
+        topic="events",
+        partition=0,
+        shard=Shard("state", 0, MemoryStore()),
+        committer=committer or Committer(),
+        send=broker.send,
+        is_readable=lambda _: True,
+    )
 
 
 def emit(lane: PartitionLane, *touches: bytes) -> None:

@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -13,30 +13,6 @@ WORDS: Final = frozenset({"hearing", "held", "told", "shelf", "given", "lean", "
 # ``module: name`` -> why the word is the field's own there.
 ALLOWED: Final[Mapping[str, str]] = {
     "streams/authoring/rule_tests.py: given": "a key that authors write in *.test.yaml",
-}
-
-# What the core and authoring still have to rename, by module: to be emptied, then deleted.
-TO_RENAME: Final[Mapping[str, Sequence[str]]] = {
-    "streams/authoring/value_types.py": ("held",),
-    "streams/core/fixed_tags.py": ("Given", "given"),
-    "streams/core/intake/identify.py": ("given",),
-    "streams/core/intake/parse_sensors.py": ("given",),
-    "streams/core/rebuild.py": ("held_offset",),
-    "streams/core/rules/consents.py": ("_held", "given"),
-    "streams/core/rules/evaluation.py": ("Hearing", "told"),
-    "streams/core/rules/goals.py": ("hearing", "held_out"),
-    "streams/core/rules/journeys.py": ("_hearing", "hearing", "held"),
-    "streams/core/rules/non_match.py": ("_WAITS_TOLD",),
-    "streams/core/rules/rule.py": ("hearing", "told"),
-    "streams/core/rules/scheduled.py": ("_arm",),
-    "streams/core/state/recent_times.py": ("held",),
-    "streams/core/state/user.py": ("given", "held", "held_out"),
-    "streams/core/tags/kinds.py": ("held", "held_ms"),
-    "streams/core/tags/live.py": ("Arm", "told"),
-    "streams/core/tags/provenance.py": ("held",),
-    "streams/core/tags/sketch.py": ("held",),
-    "streams/core/tags/stages.py": ("held",),
-    "streams/core/tags/windows.py": ("held",),
 }
 
 _PART: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -88,14 +64,9 @@ def test_a_word_is_found_in_snake_and_in_camel_case() -> None:
     assert found == {"HeldEvent", "arm_ms", "was_told", "given"}
 
 
-def _listed() -> set[str]:
-    waiting = {f"{module}: {name}" for module, names in TO_RENAME.items() for name in names}
-    return ALLOWED.keys() | waiting
-
-
 def test_no_name_holds_a_word_that_stands_for_too_many_things() -> None:
-    assert _offenders() - _listed() == set()
+    assert _offenders() - ALLOWED.keys() == set()
 
 
 def test_no_entry_stays_when_its_name_is_gone() -> None:
-    assert _listed() - _offenders() == set()
+    assert ALLOWED.keys() - _offenders() == set()

@@ -24,8 +24,11 @@ def plan(folder: Path, text: str) -> Plan:
 
 
 def judge(
-    plan: Plan, properties: dict[str, Any], source: Source = "app", **more: Any  # noqa: ANN401 - fields of an item
-) -> Event | Reject:  # fmt: skip
+    plan: Plan,
+    properties: dict[str, Any],
+    source: Source = "app",
+    **more: Any,  # noqa: ANN401 - fields of an item
+) -> Event | Reject:
     item = {"type": "track", "event": "tea", "userId": "u", "properties": properties, **more}
     envelope = Envelope(door="segment", source=source, account="a", received_at_ms=RECEIVED_MS)
     return Validator(b"k", plan).event(RawRecord(envelope, json.dumps(item).encode()), 0, 0)
@@ -160,25 +163,45 @@ def test_a_self_test_is_marked(said: object, *, marked: bool) -> None:
     ("text", "line", "problem", "hint"),
     [
         ("events:\n  a:\n    propertis: {}", 3, "unknown key propertis", "properties"),
-        ("events:\n  a:\n    properties:\n      x: {type: nubmer}", 4, "cannot be nubmer",
-         "number"),
+        (
+            "events:\n  a:\n    properties:\n      x: {type: nubmer}",
+            4,
+            "cannot be nubmer",
+            "number",
+        ),
         ("events:\n  a:\n    properties:\n      x: {required: true}", 4, "type is missing", ""),
-        ("events:\n  order_paid: {}\n  a: {like: order_payd}", 3, "unknown event order_payd",
-         "order_paid"),
+        (
+            "events:\n  order_paid: {}\n  a: {like: order_payd}",
+            3,
+            "unknown event order_payd",
+            "order_paid",
+        ),
         ("events:\n  a: {like: b}\n  b: {like: a}", 2, "comes back", ""),
         ("events:\n  a: {sources: [apps]}", 2, "cannot be apps", "app"),
-        ("events:\n  a:\n    properties:\n      x: {type: number, unit: yuan, from: {y: kg}}", 4,
-         "kg does not become yuan", "dimension"),
+        (
+            "events:\n  a:\n    properties:\n      x: {type: number, unit: yuan, from: {y: kg}}",
+            4,
+            "kg does not become yuan",
+            "dimension",
+        ),
         ("events:\n  a:\n    properties:\n      x: {type: string, unit: yuan}", 4, "unit", ""),
-        ("events:\n  a:\n    properties:\n      x: {type: string, enum: [a], synonyms: {b: c}}", 4,
-         "c is not in the enum", ""),
-        ("events:\n  a:\n    properties:\n      x: {type: number, min: 3, max: 2}", 4, "over max",
-         ""),
+        (
+            "events:\n  a:\n    properties:\n      x: {type: string, enum: [a], synonyms: {b: c}}",
+            4,
+            "c is not in the enum",
+            "",
+        ),
+        (
+            "events:\n  a:\n    properties:\n      x: {type: number, min: 3, max: 2}",
+            4,
+            "over max",
+            "",
+        ),
         ("events:\n  a:\n    properties:\n      x: {type: array, min: 3}", 4, "bound", ""),
         ("events:\n  a: {}\n  a: {}", 3, "stands here twice", ""),
         ("events: [", 1, "not YAML", ""),
     ],
-)  # fmt: skip
+)
 def test_a_fault_is_told_with_its_line_and_a_hint(
     tmp_path: Path, text: str, line: int, problem: str, hint: str
 ) -> None:

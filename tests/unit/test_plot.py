@@ -11,10 +11,11 @@ PNG = b"\x89PNG"
 ANSWER = {
     "columns": ["day", "source", "users", "share"],
     "rows": [
-        ["2026-01-01", "app", 3, 0.5], ["2026-01-01", "网页", 4, None],
+        ["2026-01-01", "app", 3, 0.5],
+        ["2026-01-01", "网页", 4, None],
         ["2026-01-02", "app", 5, 0.25],
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", names())

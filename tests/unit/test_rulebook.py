@@ -28,54 +28,115 @@ def refused(text: str) -> ConfigInvalid:
 @pytest.mark.parametrize(
     ("text", "line", "problem", "hint"),
     [
-        ("tags:\n- {id: a, kind: cuont, event: order_paid}", 2,
-         "unknown kind cuont", "kinds are count"),
-        ("tags:\n- {id: a, kind: import, event: order_paid}", 2,
-         "an import tag has no event of its own", ""),
-        ("tags:\n- {id: a, kind: value_tier, of: tag.b, bounds: {high: 2, middle: 1}}", 2,
-         "unknown tag b", "define it"),
-        ("tags:\n- {id: a, kind: value_tier, of: tag.b}", 2,
-         "write exactly one of bounds, quantiles", ""),
-        ("tags:\n- {id: a, kind: value_tier, of: tag.b, cases: [], quantiles: {}}", 2,
-         "a value_tier has no cases", ""),
-        ("tags:\n- {id: a, kind: value_tier, of: tag.b, bounds: {high: 1, middle: 2}}", 2,
-         "high is not below middle", ""),
-        ("tags: [{id: a, kind: count, event: order_paid}]\nbounds:\n  a: {high: 2, middle: 1}", 3,
-         "a is no tag with quantiles", "siyu tags bounds"),
+        (
+            "tags:\n- {id: a, kind: cuont, event: order_paid}",
+            2,
+            "unknown kind cuont",
+            "kinds are count",
+        ),
+        (
+            "tags:\n- {id: a, kind: import, event: order_paid}",
+            2,
+            "an import tag has no event of its own",
+            "",
+        ),
+        (
+            "tags:\n- {id: a, kind: value_tier, of: tag.b, bounds: {high: 2, middle: 1}}",
+            2,
+            "unknown tag b",
+            "define it",
+        ),
+        (
+            "tags:\n- {id: a, kind: value_tier, of: tag.b}",
+            2,
+            "write exactly one of bounds, quantiles",
+            "",
+        ),
+        (
+            "tags:\n- {id: a, kind: value_tier, of: tag.b, cases: [], quantiles: {}}",
+            2,
+            "a value_tier has no cases",
+            "",
+        ),
+        (
+            "tags:\n- {id: a, kind: value_tier, of: tag.b, bounds: {high: 1, middle: 2}}",
+            2,
+            "high is not below middle",
+            "",
+        ),
+        (
+            "tags: [{id: a, kind: count, event: order_paid}]\nbounds:\n  a: {high: 2, middle: 1}",
+            3,
+            "a is no tag with quantiles",
+            "siyu tags bounds",
+        ),
         ("tags: [{id: a, kind: count, event: order_paid, layer: busines}]", 1, "layer", ""),
         ("tags:\n- {id: a, event: order_paid}", 2, "kind is missing", "kinds are"),
         ("tags:\n- id: a\n  kind: count\n  evnt: x", 4, "unknown key evnt", "event"),
-        ("tags:\n- {id: a, kind: count, event: order_piad}", 2,
-         "unknown event order_piad", "order_paid"),
-        ("tags:\n- id: a\n  kind: sum\n  event: order_paid\n  value: properties.amonut", 5,
-         "no property amonut", "amount"),
-        ("tags:\n- {id: a, kind: count, event: order_paid, window: 30}", 2,
-         "30 is not a duration", ""),
-        ("tags:\n- {id: a, kind: count, event: order_paid}\n- {id: a, kind: count, event: '*'}", 3,
-         "the id a is taken", ""),
+        (
+            "tags:\n- {id: a, kind: count, event: order_piad}",
+            2,
+            "unknown event order_piad",
+            "order_paid",
+        ),
+        (
+            "tags:\n- id: a\n  kind: sum\n  event: order_paid\n  value: properties.amonut",
+            5,
+            "no property amonut",
+            "amount",
+        ),
+        (
+            "tags:\n- {id: a, kind: count, event: order_paid, window: 30}",
+            2,
+            "30 is not a duration",
+            "",
+        ),
+        (
+            "tags:\n- {id: a, kind: count, event: order_paid}\n- {id: a, kind: count, event: '*'}",
+            3,
+            "the id a is taken",
+            "",
+        ),
         ("tags:\n- {id: A-b, kind: count, event: order_paid}", 2, "tag A-b, id", ""),
         ("tags:\n- {id: a, kind: count, event: order_paid, id: b}", 2, "stands here twice", ""),
         (RULE.replace("trigger:", "on:"), 4, "reads the key `on`", "use `trigger:`"),
-        (RULE.replace("{event: order_paid}", "{}"), 4,
-         "exactly one of event, count, sequence, absence", ""),
+        (
+            RULE.replace("{event: order_paid}", "{}"),
+            4,
+            "exactly one of event, count, sequence, absence",
+            "",
+        ),
         (RULE + "    goal: {event: order_paid}", 6, "within is missing", ""),
         (RULE + "    guard: {quiet: {use: night}}", 6, "unknown quiet hours night", "policies"),
         (RULE + "    guard: {cap: marketing}", 6, "unknown cap marketing", "policies.caps"),
         (RULE + "    exit: [{event: order_paid}]", 6, "nothing waits", ""),
-        (RULE + "    audience:\n      all:\n      - {tag.ordres: {gte: 1}}\n"
-         "tags: [{id: orders, kind: count, event: order_paid}]", 8, "unknown tag ordres", "orders"),
-        (RULE + "    audience:\n      properties.amount: {above: 1}", 7,
-         "unknown operator above", "one of"),
+        (
+            RULE + "    audience:\n      all:\n      - {tag.ordres: {gte: 1}}\n"
+            "tags: [{id: orders, kind: count, event: order_paid}]",
+            8,
+            "unknown tag ordres",
+            "orders",
+        ),
+        (
+            RULE + "    audience:\n      properties.amount: {above: 1}",
+            7,
+            "unknown operator above",
+            "one of",
+        ),
         (RULE.replace("template: t", "template: 5"), 5, "5 is not text", "quote it"),
         (RULE.replace("send:", "wait: {for: 3h}, send:"), 5, "exactly one of send, wait", ""),
-        (RULE.replace("{event: order_paid}", "{count: {event: '*', n: 2, within: 22:00}}"), 4,
-         "1320 is not a duration", ""),
+        (
+            RULE.replace("{event: order_paid}", "{count: {event: '*', n: 2, within: 22:00}}"),
+            4,
+            "1320 is not a duration",
+            "",
+        ),
         ("tags: [", 1, "not YAML", ""),
         ("tags: 5", 1, "list", ""),
         ("- 5", 1, "", ""),
         (RULE.replace("order_paid", "2026-13-45"), 4, "month", "quote it"),
     ],
-)  # fmt: skip
+)
 def test_what_is_wrong_is_refused_with_its_line(
     text: str, line: int, problem: str, hint: str
 ) -> None:
@@ -130,7 +191,7 @@ def test_one_id_in_two_files_is_refused(tmp_path: Path) -> None:
     "text",
     ["tags: &t [*t]", BOMB],
     ids=["a list in itself", "a list of lists of lists"],
-)  # fmt: skip
+)
 def test_aliases_cannot_hang_the_reader(text: str) -> None:
     assert "levels" in refused(text).problem
 

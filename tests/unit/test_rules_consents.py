@@ -85,10 +85,13 @@ def test_a_refusal_that_arrives_late_leaves_the_consents_after_it() -> None:
         ("subscription_changed", {"template_id": "T1", "answer": "reject"}, "consent"),
         ("subscription_message_reported", {"template_id": "T1", "code": "0"}, "passed"),
         ("subscription_message_reported", {"template_id": "T1", "code": 43101}, "consent"),
-        ("subscription_message_reported",
-         {"template_id": "T1", "code": "1", "status": "failed: user refuse"}, "consent"),
+        (
+            "subscription_message_reported",
+            {"template_id": "T1", "code": "1", "status": "failed: user refuse"},
+            "consent",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_wechat_tells_of_a_template(name: str, entry: object, reason: str) -> None:
     running = engine(book())
     story = [asked(0, "accept"), event(name, 1, templates=[entry]), coupon(2)]

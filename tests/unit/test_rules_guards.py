@@ -206,25 +206,32 @@ def test_of_an_exclusive_group_the_highest_priority_is_heard() -> None:
     running = engine(book(*rules, "id: free, trigger: {event: cart_added}"))
     decisions = feed(running, running.load(None), [cart(0)]).decisions
     assert [(one.rule, one.reason) for one in decisions] == [
-        ("high", "passed"), ("also", "exclusive"), ("low", "exclusive"), ("free", "passed"),
-    ]  # fmt: skip
+        ("high", "passed"),
+        ("also", "exclusive"),
+        ("low", "exclusive"),
+        ("free", "passed"),
+    ]
 
 
 def test_a_rule_that_its_audience_refuses_leaves_the_group_to_others() -> None:
-    running = engine(book(
-        GROUP % ("low", "g", 1), GROUP % ("high", "g", 9) + ", audience: {tag.orders: {gte: 1}}"
-    ))  # fmt: skip
+    running = engine(
+        book(
+            GROUP % ("low", "g", 1), GROUP % ("high", "g", 9) + ", audience: {tag.orders: {gte: 1}}"
+        )
+    )
     decisions = feed(running, running.load(None), [cart(0)]).decisions
     assert told(decisions) == [("suppressed", "audience"), ("sent", "passed")]
 
 
 def test_a_tag_that_the_event_moved_competes_with_the_event() -> None:
     for ours, heard in ((9, "tagged"), (1, "plain")):
-        running = engine(book(
-            (GROUP % ("plain", "g", 5)).replace("cart_added", "order_paid"),
-            f"id: tagged, trigger: {{tag: {{id: orders, enters: 1}}}}, exclusive: g, "
-            f"priority: {ours}",
-        ))  # fmt: skip
+        running = engine(
+            book(
+                (GROUP % ("plain", "g", 5)).replace("cart_added", "order_paid"),
+                f"id: tagged, trigger: {{tag: {{id: orders, enters: 1}}}}, exclusive: g, "
+                f"priority: {ours}",
+            )
+        )
         decisions = feed(running, running.load(None), [paid(0)]).decisions
         assert [one.rule for one in decisions if one.outcome == "sent"] == [heard]
 
@@ -237,21 +244,30 @@ def test_a_group_with_a_period_hears_no_other_rule_in_it() -> None:
     ends = [event("app_started", DAY_MIN + m) for m in (0.9, 1)]
     decisions = feed(running, state, [cart(0), start, cart(1), *ends]).decisions
     assert [(one.rule, one.reason) for one in decisions] == [
-        ("a", "passed"), ("b", "exclusive"), ("a", "passed"), ("b", "exclusive"), ("b", "passed"),
-    ]  # fmt: skip
+        ("a", "passed"),
+        ("b", "exclusive"),
+        ("a", "passed"),
+        ("b", "exclusive"),
+        ("b", "passed"),
+    ]
 
 
 def test_waits_that_end_at_one_time_are_heard_by_priority() -> None:
     wait = "trigger: {absence: {after: {event: cart_added}, none: {event: order_paid}, within: 1h}}"
-    running = engine(book(
-        f"id: a, {wait}, exclusive: g, priority: 1", f"id: b, {wait}, exclusive: g, priority: 2"
-    ))  # fmt: skip
+    running = engine(
+        book(
+            f"id: a, {wait}, exclusive: g, priority: 1", f"id: b, {wait}, exclusive: g, priority: 2"
+        )
+    )
     state = running.load(None)
     feed(running, state, [cart(0), cart(120)])
     decisions = running.on_timers(state, USER, minutes(600)).decisions
     assert [(one.rule, one.reason) for one in decisions] == [
-        ("b", "passed"), ("a", "exclusive"), ("b", "passed"), ("a", "exclusive"),
-    ]  # fmt: skip
+        ("b", "passed"),
+        ("a", "exclusive"),
+        ("b", "passed"),
+        ("a", "exclusive"),
+    ]
 
 
 def test_a_local_day_is_that_of_the_user() -> None:

@@ -74,21 +74,35 @@ HOLD = "  guard: {quiet: {use: night}}\n"
         (TEXT + "  exclusive: conversions\n", "unknown group", "did you mean conversion?"),
         (TEXT + "  reentry: {cooldown: 1d, by: properties.amonut}\n", "no property amonut", ""),
         (TEXT + "  goal: {event: order_payd, within: 1d}\n", "unknown event order_payd", ""),
-        (TEXT + "  goal: {event: order_paid, within: 1d, value: properties.order_id}\n",
-         "is text, no number", ""),
+        (
+            TEXT + "  goal: {event: order_paid, within: 1d, value: properties.order_id}\n",
+            "is text, no number",
+            "",
+        ),
         (trigger("{tag: {id: lif, enters: old}}"), "unknown tag lif", "did you mean life?"),
         (trigger("{tag: {id: life, enters: odl}}"), "tag.life is never odl", "old"),
         (trigger("{tag: {id: rfm.rr, enters: 1}}"), "rfm (rfm) has no part rr", ""),
         (trigger("{tag: {id: life}}"), "exactly one of enters, leaves", ""),
-        (trigger("{sequence: {within: 1h, steps: [{event: order_paid}, {event: order_piad}]}}"),
-         "unknown event order_piad", ""),
-        (trigger("{sequence: {within: 1h, join: [properties.sku], steps: "
-                 "[{event: product_viewed}, {event: order_paid}]}}"),
-         "order_paid has no property sku", ""),
+        (
+            trigger("{sequence: {within: 1h, steps: [{event: order_paid}, {event: order_piad}]}}"),
+            "unknown event order_piad",
+            "",
+        ),
+        (
+            trigger(
+                "{sequence: {within: 1h, join: [properties.sku], steps: "
+                "[{event: product_viewed}, {event: order_paid}]}}"
+            ),
+            "order_paid has no property sku",
+            "",
+        ),
         (trigger("{sequence: {within: 1h, steps: [{event: order_paid}]}}"), "at least 2", ""),
         (trigger("{inactive: {event: order_piad, for: 1d}}"), "unknown event order_piad", ""),
-        (trigger("{inactive: {for: 1d}}") + "  audience: {properties.amount: 1}\n",
-         "a rule that inactive fires has no event to read", "tags"),
+        (
+            trigger("{inactive: {for: 1d}}") + "  audience: {properties.amount: 1}\n",
+            "a rule that inactive fires has no event to read",
+            "tags",
+        ),
         (trigger('{date: {birthday: contex.x, at: "09:00"}}'), "contex.x is not a path", "context"),
         (trigger('{date: {birthday: source, at: "09:00"}}'), "holds no birthday", "traits"),
         (trigger('{date: {at: "09:00"}}'), "exactly one of birthday, days", ""),
@@ -98,8 +112,11 @@ HOLD = "  guard: {quiet: {use: night}}\n"
         (trigger("{date: {days: ['02-29'], at: 9:00}}"), "540 is not a time of day", "quote"),
         (trigger("{date: {days: ['02-29'], at: '24:00'}}"), "'24:00' is not a time of day", ""),
         (trigger("{inactive: {for: 401d}}"), "longer than a user's state is kept", "400d"),
-        (trigger("{date: {days: ['12-25'], at: '09:00'}}") + "  reentry: {cooldown: 365d}\n",
-         "the day of the next year falls into it", "leave it out"),
+        (
+            trigger("{date: {days: ['12-25'], at: '09:00'}}") + "  reentry: {cooldown: 365d}\n",
+            "the day of the next year falls into it",
+            "leave it out",
+        ),
         (TEXT.replace('to: "08:00"', 'to: "22:00"'), "from and to are the same", ""),
         (TEXT.replace('to: "08:00"', 'to: "08:00", tz: Asia/Shangai'), "unknown time zone", ""),
         (TEXT + "  guard: {quiet: {use: night, hit: drop, max_hold: 1h}}\n", "is for hold", ""),
@@ -108,23 +125,38 @@ HOLD = "  guard: {quiet: {use: night}}\n"
         # Steps.
         (TEXT.replace("[{send", "[{wait: {}}, {send"), "wants for, until", ""),
         (TEXT.replace("[{send", "[{branch: {if: {tag.fan: true}}}, {send"), "neither then", ""),
-        (TEXT.replace("[{send", "[{branch: {if: {tag.fn: true}, then: []}}, {send"),
-         "unknown tag fn", "fan"),
+        (
+            TEXT.replace("[{send", "[{branch: {if: {tag.fn: true}, then: []}}, {send"),
+            "unknown tag fn",
+            "fan",
+        ),
         (TEXT.replace("[{send", "[{id: a, wait: {for: 1d}}, {id: a, send"), "the id a", ""),
         # Channels.
         (via("[log, official.template]"), "marketing is forbidden on official.template", "service"),
         (via("[official.servce]"), "unknown channel official.servce", "official.service"),
-        (via("[official.service]", HOLD, "official_account_followed"),
-         "quiet hours may hold it 10h, official.service is open 1m", "max_hold below 1m"),
-        (via("[official.service]").replace("[{send", "[{wait: {for: 2d}}, {send"),
-         "closed 2d after the event", "mini.subscribe"),
-        (via("[mini.subscribe]").replace("template: t}", "template: u}"),
-         "template u has no id on mini.subscribe", "u: {mini.subscribe:"),
-        (via("[log, mini.subscribe]").replace("template: t}", "template: carts}"),
-         "template carts has no id on mini.subscribe", "did you mean cart?"),
+        (
+            via("[official.service]", HOLD, "official_account_followed"),
+            "quiet hours may hold it 10h, official.service is open 1m",
+            "max_hold below 1m",
+        ),
+        (
+            via("[official.service]").replace("[{send", "[{wait: {for: 2d}}, {send"),
+            "closed 2d after the event",
+            "mini.subscribe",
+        ),
+        (
+            via("[mini.subscribe]").replace("template: t}", "template: u}"),
+            "template u has no id on mini.subscribe",
+            "u: {mini.subscribe:",
+        ),
+        (
+            via("[log, mini.subscribe]").replace("template: t}", "template: carts}"),
+            "template carts has no id on mini.subscribe",
+            "did you mean cart?",
+        ),
         (via("[official.subscribe]"), "template t has no id on official.subscribe", "templates"),
     ],
-)  # fmt: skip
+)
 def test_lint_says_what_is_wrong_where_and_what_to_do(text: str, problem: str, hint: str) -> None:
     error = refused(text)
     told = f"{error.problem} / {error.hint}"
@@ -140,8 +172,11 @@ def test_lint_says_what_is_wrong_where_and_what_to_do(text: str, problem: str, h
         TEXT,
         via("[official.service]", HOLD),  # 10 hours of 48
         via("[official.service, mini.subscribe]", HOLD, "official_account_followed"),
-        via("[official.service]", HOLD.replace("night", "night, hit: send"),
-            "official_account_followed"),
+        via(
+            "[official.service]",
+            HOLD.replace("night", "night, hit: send"),
+            "official_account_followed",
+        ),
         via("[official.template]", "  purpose: service\n"),
         via("[our.own_channel]"),
         audience("{tag.life: {ne: old}}"),
@@ -151,6 +186,6 @@ def test_lint_says_what_is_wrong_where_and_what_to_do(text: str, problem: str, h
         # Bounds come later, by `siyu tags bounds`; a key may be called as another tag's part.
         audience("{tag.worth: high, tag.views.segment: {gte: 2}}"),
     ],
-)  # fmt: skip
+)
 def test_what_is_right_passes(text: str) -> None:
     assert len(book(text).rules) == 1

@@ -50,8 +50,12 @@ def test_a_window_is_open_for_its_time_after_the_act_that_opens_it(
 
 def test_a_window_holds_so_many_messages_and_the_next_act_opens_it_anew() -> None:
     running = engine(book("official.service"))
-    story = [act("message_received", 0), *(coupon(m) for m in range(1, 7)),
-             act("official_account_menu_clicked", 7), coupon(7.5)]  # fmt: skip
+    story = [
+        act("message_received", 0),
+        *(coupon(m) for m in range(1, 7)),
+        act("official_account_menu_clicked", 7),
+        coupon(7.5),
+    ]
     decisions = feed(running, running.load(None), story).decisions
     assert [one.reason for one in decisions] == ["passed"] * 5 + ["channel:closed", "passed"]
 

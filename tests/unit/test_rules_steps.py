@@ -152,12 +152,16 @@ def test_a_run_in_flight_goes_on_by_step_id_with_the_new_rulebook() -> None:
     ("text", "reason"),
     [
         (SOP.replace("id: two_days", "id: other"), "step_gone"),
-        (SOP.replace("{id: two_days, wait: {for: 2d}}",
-                     "{id: two_days, send: {via: [log], template: x}}"), "step_gone"),
+        (
+            SOP.replace(
+                "{id: two_days, wait: {for: 2d}}", "{id: two_days, send: {via: [log], template: x}}"
+            ),
+            "step_gone",
+        ),
         (SOP.replace("- id: sop", "- id: sop\n  status: paused"), "paused"),
         (SOP.replace("- id: sop", "- id: new"), "rule_gone"),
     ],
-)  # fmt: skip
+)
 def test_a_run_whose_place_is_gone_ends_and_says_why(text: str, reason: str) -> None:
     old = engine(SOP)
     state = old.load(None)
@@ -220,8 +224,9 @@ def test_a_goal_is_told_of_treated_and_held_out_users_alike(*, held_out: bool) -
     assert decision.touch_id == total.decisions[0].touch_id
 
 
-@pytest.mark.parametrize(("at_min", "told_of"), [(-1, False), (0, True), (DAY_MIN, True),
-                                                (DAY_MIN + 0.1, False)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("at_min", "told_of"), [(-1, False), (0, True), (DAY_MIN, True), (DAY_MIN + 0.1, False)]
+)
 def test_a_goal_counts_within_its_time_ends_included(at_min: float, *, told_of: bool) -> None:
     running = engine(GOAL)
     state = running.load(None)

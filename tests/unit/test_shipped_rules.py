@@ -85,10 +85,13 @@ def test_a_wrong_tag_at_the_end_fails(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
-    [("rule: r", "rule: s", "unknown rule s"), ("outcome", "outcme", "unknown key outcme"),
-     ("at: 1m", "at: 1", "not a duration"),
-     ("- name", "- start: noon\n  name", "time with its zone")],
-)  # fmt: skip
+    [
+        ("rule: r", "rule: s", "unknown rule s"),
+        ("outcome", "outcme", "unknown key outcme"),
+        ("at: 1m", "at: 1", "not a duration"),
+        ("- name", "- start: noon\n  name", "time with its zone"),
+    ],
+)
 def test_a_test_file_that_is_none_is_refused(
     tmp_path: Path, old: str, new: str, problem: str
 ) -> None:

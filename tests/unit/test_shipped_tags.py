@@ -64,9 +64,12 @@ def test_a_test_of_a_tag_fails_where_it_is_wrong(
 
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
-    [("hot: true", "hott: true", "6: unknown tag hott .*did you mean hot"),
-     ("check", "chekc", "unknown key chekc"), ("at: 2h", "at: 2", "not a duration")],
-)  # fmt: skip
+    [
+        ("hot: true", "hott: true", "6: unknown tag hott .*did you mean hot"),
+        ("check", "chekc", "unknown key chekc"),
+        ("at: 2h", "at: 2", "not a duration"),
+    ],
+)
 def test_a_file_that_tests_no_tags_is_refused(
     tmp_path: Path, old: str, new: str, problem: str
 ) -> None:

@@ -28,8 +28,13 @@ tags:
 """
     paid = [event("order_paid", m, amount=v) for m, v in ((0, 10), (90, 25.5), (91, 25.5))]
     assert read(text, [*paid, event("order_paid", 92, amount="much")], 95) == {
-        "avg": 20.3333, "avg_1h": 25.5, "low": 10, "low_1h": 25.5, "top": 25.5, "amounts": 3,
-    }  # fmt: skip
+        "avg": 20.3333,
+        "avg_1h": 25.5,
+        "low": 10,
+        "low_1h": 25.5,
+        "top": 25.5,
+        "amounts": 3,
+    }
     assert read(text, [], 0) == {"amounts": 0}
 
 
@@ -111,8 +116,9 @@ def test_rfm_scores_fall_with_time_and_name_the_segment() -> None:
     }
     changes = running.on_timers(state, USER, minutes(100 * DAY_MIN)).tag_changes
     assert [(c.after["r"], c.after["segment"]) for c in changes] == [
-        (4, "important_value"), (3, "important_keep"),
-    ]  # fmt: skip
+        (4, "important_value"),
+        (3, "important_keep"),
+    ]
 
 
 MADE = """
@@ -145,9 +151,12 @@ def test_an_expr_follows_the_tags_it_is_made_of_and_time() -> None:
     made = ("tier", "mean", "label")
     moved = [(c.tag, c.before, c.after) for c in said.tag_changes if c.tag in made]
     assert moved == [
-        ("tier", None, "middle"), ("tier", "middle", "low"),
-        ("mean", None, 150.5), ("tier", "low", "high"), ("label", None, "gold"),
-    ]  # fmt: skip
+        ("tier", None, "middle"),
+        ("tier", "middle", "low"),
+        ("mean", None, 150.5),
+        ("tier", "low", "high"),
+        ("label", None, "gold"),
+    ]
     assert "tier" not in running.read_tags(running.load(None), minutes(0))
 
 
@@ -157,8 +166,9 @@ def test_a_rule_reads_parts_and_keys_of_tags() -> None:
     events = [event("order_paid", 0, amount=150), event("product_viewed", 1, sku="a")]
     decisions = feed(running, state, [*events, event("product_viewed", 2, sku="b")]).decisions
     assert [(d.outcome, d.reason) for d in decisions] == [
-        ("suppressed", "audience"), ("sent", "passed"),
-    ]  # fmt: skip
+        ("suppressed", "audience"),
+        ("sent", "passed"),
+    ]
 
 
 def test_a_definition_that_changes_or_comes_needs_no_rebuild_of_the_others() -> None:
@@ -188,25 +198,65 @@ def test_a_definition_that_changes_or_comes_needs_no_rebuild_of_the_others() -> 
     [
         ("- {id: a, kind: topk, event: order_paid}", 2, "value is missing", ""),
         ("- {id: a, kind: decay, event: order_paid}", 2, "half_life is missing", ""),
-        (("- id: a\n  kind: topk\n  event: order_paid\n  value: properties.amount\n"
-         "  weights:\n    order_piad: 2"), 7, "order_piad is no event of the tag", "order_paid"),
-        ("- id: a\n  kind: stage\n  stages:\n  - new: {since_frist: {lt: 7d}}", 5,
-         "unknown key since_frist", "since_first"),
-        (("- id: a\n  kind: rfm\n  event: order_paid\n  value: properties.amount\n"
-         "  frequency: [2, 2, 3, 4]"), 6, "thresholds rise", ""),
-        ("- id: a\n  kind: expr\n  compute: {devide: [tag.a, 2]}", 4,
-         "unknown operation devide", "divide"),
+        (
+            (
+                "- id: a\n  kind: topk\n  event: order_paid\n  value: properties.amount\n"
+                "  weights:\n    order_piad: 2"
+            ),
+            7,
+            "order_piad is no event of the tag",
+            "order_paid",
+        ),
+        (
+            "- id: a\n  kind: stage\n  stages:\n  - new: {since_frist: {lt: 7d}}",
+            5,
+            "unknown key since_frist",
+            "since_first",
+        ),
+        (
+            (
+                "- id: a\n  kind: rfm\n  event: order_paid\n  value: properties.amount\n"
+                "  frequency: [2, 2, 3, 4]"
+            ),
+            6,
+            "thresholds rise",
+            "",
+        ),
+        (
+            "- id: a\n  kind: expr\n  compute: {devide: [tag.a, 2]}",
+            4,
+            "unknown operation devide",
+            "divide",
+        ),
         ("- id: a\n  kind: expr\n  compute: {divide: [2]}", 4, "wants a list of two", ""),
         ("- id: a\n  kind: expr\n  cases: [{x: {properties.sku: a}}]", 4, "reads tags only", ""),
-        (("- id: a\n  kind: expr\n  cases: [{x: {tag.b: y}}]\n"
-         "- id: b\n  kind: expr\n  cases: [{y: {tag.a: x}}]"), 4, "a is made of itself", ""),
+        (
+            (
+                "- id: a\n  kind: expr\n  cases: [{x: {tag.b: y}}]\n"
+                "- id: b\n  kind: expr\n  cases: [{y: {tag.a: x}}]"
+            ),
+            4,
+            "a is made of itself",
+            "",
+        ),
         ("- {id: a, kind: expr}", 2, "exactly one of cases, compute", ""),
-        (("- {id: n, kind: count, event: order_paid}\n"
-         "- {id: a, kind: expr, cases: [{x: {tag.n.r: 1}}]}"), 3, "has no part r", "write tag.n"),
-        ("- {id: n, kind: channel}\n- {id: a, kind: expr, compute: tag.n.frist}", 3,
-         "has no part frist", "it has first, last"),
+        (
+            (
+                "- {id: n, kind: count, event: order_paid}\n"
+                "- {id: a, kind: expr, cases: [{x: {tag.n.r: 1}}]}"
+            ),
+            3,
+            "has no part r",
+            "write tag.n",
+        ),
+        (
+            "- {id: n, kind: channel}\n- {id: a, kind: expr, compute: tag.n.frist}",
+            3,
+            "has no part frist",
+            "it has first, last",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_wrong_definition_is_refused_with_its_line(
     tags: str, line: int, problem: str, hint: str
 ) -> None:

@@ -37,10 +37,13 @@ def test_a_csv_gives_a_row_for_each_line_and_a_reason_for_each_bad_one(tmp_path:
     )
     good = [(row.user, row.value, row.at_ms) for row in rows if isinstance(row, Row)]
     assert good == [
-        ("user_id:u1", "gold", AT_MS), ("unionid:x", 12.5, AT_MS), ("user_id:u2", "a,b", AT_MS),
-        ("user_id:u3", None, None), ("user_id:u4", "007", None),
+        ("user_id:u1", "gold", AT_MS),
+        ("unionid:x", 12.5, AT_MS),
+        ("user_id:u2", "a,b", AT_MS),
+        ("user_id:u3", None, None),
+        ("user_id:u4", "007", None),
         ("user_id:u5", True, 1_772_409_600_000),
-    ]  # fmt: skip
+    ]
     bad = [(row.line, row.reason) for row in rows if isinstance(row, Bad)]
     assert [line for line, _ in bad] == [8, 9, 10, 11, 12]
     reasons = ["is nobody", "has not 3 fields", "is no time", "before 2010", "is not text"]
@@ -60,16 +63,20 @@ def test_a_jsonl_keeps_types_and_goes_on_after_what_is_none(tmp_path: Path) -> N
         b'{"user": "u4", "value": null, "at": "2026-03-02T02:00:00Z"}',
     )
     assert [row for row in rows if isinstance(row, Row)] == [
-        Row(1, "user_id:u1", 3, None), Row(7, "user_id:u4", None, AT_MS),
-    ]  # fmt: skip
+        Row(1, "user_id:u1", 3, None),
+        Row(7, "user_id:u4", None, AT_MS),
+    ]
     assert [row.line for row in rows if isinstance(row, Bad)] == [3, 4, 5, 6]
 
 
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
-    [("f.txt", "", "neither .csv"), ("f.csv", "id,value\n", "1: has the columns id, value"),
-     ("f.csv", "", "has the columns none")],
-)  # fmt: skip
+    [
+        ("f.txt", "", "neither .csv"),
+        ("f.csv", "id,value\n", "1: has the columns id, value"),
+        ("f.csv", "", "has the columns none"),
+    ],
+)
 def test_a_file_that_is_no_import_is_refused_wholly(
     tmp_path: Path, name: str, text: str, problem: str
 ) -> None:

@@ -35,14 +35,22 @@ def found(folder: Path, tags: str, tests: str = TESTS) -> list[tuple[str, int | 
     [
         ("- {id: n, kind: cuont, event: x}", "error", 4, "unknown kind cuont"),
         ("- {id: m, kind: count, event: cart_added}", "warning", 4, "has no layer"),
-        ("- {id: m, kind: count, layer: behaviour, event: order_paid}", "warning", 4,
-         "is the same as n"),
-        ("- {id: t, kind: value_tier, layer: business, of: tag.n, quantiles: {}}", "warning", 4,
-         "has quantiles, but no bounds"),
+        (
+            "- {id: m, kind: count, layer: behaviour, event: order_paid}",
+            "warning",
+            4,
+            "is the same as n",
+        ),
+        (
+            "- {id: t, kind: value_tier, layer: business, of: tag.n, quantiles: {}}",
+            "warning",
+            4,
+            "has quantiles, but no bounds",
+        ),
         ("- {id: m, kind: count, layer: behaviour, event: cart_added}", "warning", 4, "no test"),
         ("- {id: t, kind: value_tier, of: tag.m, quantiles: {}}", "error", 4, "unknown tag m"),
     ],
-)  # fmt: skip
+)
 def test_lint_tells_what_is_wrong_and_what_is_doubtful_by_its_line(
     tmp_path: Path, more: str, level: str, line: int, problem: str
 ) -> None:
@@ -69,15 +77,23 @@ def test_a_tag_knows_who_reads_it_and_its_layer() -> None:
     assert told["gmv_30d"]["window"] == "30d"
     read = {tag for one in shop.rules for tag in told if one.id in told[tag]["read_by"]["rules"]}
     assert read
-    plain = book("tags: [{id: a, kind: last, event: x, value: context.channel},"
-                 " {id: b, kind: count, event: x}, {id: c, kind: import}]")  # fmt: skip
+    plain = book(
+        "tags: [{id: a, kind: last, event: x, value: context.channel},"
+        " {id: b, kind: count, event: x}, {id: c, kind: import}]"
+    )
     assert [layer_of(tag) for tag in plain.tags] == ["channel", "behaviour", "business"]
 
 
 def test_users_and_durations_are_spelled_as_people_write_them() -> None:
     assert [canonical(one) for one in ("me", "user_id:me", "openid:wx:o", "a:b")] == [
-        "user_id:me", "user_id:me", "openid:wx:o", "user_id:a:b",
-    ]  # fmt: skip
+        "user_id:me",
+        "user_id:me",
+        "openid:wx:o",
+        "user_id:a:b",
+    ]
     assert [spell_duration(one) for one in (60_000, 86_400_000, 604_800_000, 1500)] == [
-        "1m", "1d", "1w", "1.5s",
-    ]  # fmt: skip
+        "1m",
+        "1d",
+        "1w",
+        "1.5s",
+    ]

@@ -17,19 +17,37 @@ def story(user: str, event: str, number: int) -> list[tuple[str, bytes]]:
     """Return an event of a user and all that comes of it, in the order of the log."""
     canonical, message, touch = f"user_id:{user}", f"m{number}", f"t{number}"
     common: dict[str, Any] = {
-        "rule": "r", "rule_version": "1", "user": canonical, "time_ms": NOW_MS,
-    }  # fmt: skip
+        "rule": "r",
+        "rule_version": "1",
+        "user": canonical,
+        "time_ms": NOW_MS,
+    }
     one = Event(
-        message_id=message, type="track", event=event, user=canonical, source="app",
-        door="segment", account="shop", timestamp_ms=NOW_MS, received_at_ms=NOW_MS,
+        message_id=message,
+        type="track",
+        event=event,
+        user=canonical,
+        source="app",
+        door="segment",
+        account="shop",
+        timestamp_ms=NOW_MS,
+        received_at_ms=NOW_MS,
         identities={"user_id": user, "openid": f"wx1:{user}"},
-    )  # fmt: skip
+    )
     change = TagChanges(user=canonical, changes=[("t", 0, 1)], time_ms=NOW_MS, message_id=message)
-    decision = Decision(decision_id="d", outcome="sent", reason="passed", trigger_kind="event",
-                        trigger=message, touch_id=touch, **common)  # fmt: skip
+    decision = Decision(
+        decision_id="d",
+        outcome="sent",
+        reason="passed",
+        trigger_kind="event",
+        trigger=message,
+        touch_id=touch,
+        **common,
+    )
     sent = Touch(touch_id=touch, via=["log"], template="x", **common)
-    receipt = Receipt(touch_id=f"{touch}-1", channel="log", template="x", status="sent",
-                      attempts=1, **common)  # fmt: skip
+    receipt = Receipt(
+        touch_id=f"{touch}-1", channel="log", template="x", status="sent", attempts=1, **common
+    )
     body = f'{{"userId":"{user}","event":"{event}"}}'.encode()
     return [
         (topics.EVENTS.name, msgspec.json.encode(one)),
@@ -37,15 +55,20 @@ def story(user: str, event: str, number: int) -> list[tuple[str, bytes]]:
         (topics.TAGS.name, encode(change)),
         (topics.DECISIONS.name, encode(decision)),
         (topics.RECEIPTS.name, encode(receipt)),
-        (topics.REJECTED.name,
-         encode_rejected(rejected(Reject("validate", "bad_property", "x"), ENVELOPE, body))),
-    ]  # fmt: skip
+        (
+            topics.REJECTED.name,
+            encode_rejected(rejected(Reject("validate", "bad_property", "x"), ENVELOPE, body)),
+        ),
+    ]
 
 
 def shown(wanted: Wanted) -> list[dict[str, Any]]:
     follower = Follower(wanted)
-    log = [*story("ann", "order_paid", 1), *story("ben", "cart_added", 2),
-           *story("ann", "cart_added", 3)]  # fmt: skip
+    log = [
+        *story("ann", "order_paid", 1),
+        *story("ben", "cart_added", 2),
+        *story("ann", "cart_added", 3),
+    ]
     return [line for topic, value in log for line in follower.lines(topic, value, NOW_MS)]
 
 

@@ -167,14 +167,17 @@ def test_only_the_official_account_or_a_server_may_say_that_it_was_followed() ->
         ({"timestamp": "2026-07-01 09:59:50"}, 1_782_899_990_000),
         ({"timestamp": "2020-01-01T00:00Z", "sentAt": "2020-01-01T00:00:07Z"}, RECEIVED_MS - 7000),
         (
-            {"originalTimestamp": "2020-01-01T00:00:00Z", "sentAt": "2020-01-01T00:00:03Z",
-             "timestamp": "2026-06-30T00:00:00Z"},
+            {
+                "originalTimestamp": "2020-01-01T00:00:00Z",
+                "sentAt": "2020-01-01T00:00:03Z",
+                "timestamp": "2026-06-30T00:00:00Z",
+            },
             RECEIVED_MS - 3000,
         ),
         ({"sentAt": "2020-01-01T00:00:00Z"}, RECEIVED_MS),
         ({}, RECEIVED_MS),
     ],
-)  # fmt: skip
+)
 def test_event_time_is_corrected_for_the_clients_clock(sent: dict[str, str], time_ms: int) -> None:
     assert accepted(**sent).timestamp_ms == time_ms
 

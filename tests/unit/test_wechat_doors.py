@@ -10,7 +10,7 @@ from schemas.raw import RawRecord, from_headers
 from schemas.rejects import Reject, decode_rejected
 from schemas.sources import Sources, WeChatAccount
 from streams.core.intake.parse_wechat import parse_wechat
-from streams.core.intake.parsed_item import Draft
+from streams.core.intake.parsed_item import ParsedItem
 from streams.sources.records import Arrival, Record, Refusal
 from streams.sources.wechat.crypto import MAX_BODY_BYTES, check, decrypt, signature
 from streams.sources.wechat.official_account import read, verify_url
@@ -187,9 +187,9 @@ def test_a_mini_program_pushes_like_an_account_under_its_own_source() -> None:
         "<xml><FromUserName>oM</FromUserName><CreateTime>1</CreateTime><MsgType>event</MsgType>"
         "<Event>user_enter_tempsession</Event></xml>"
     )
-    draft = parse_wechat(RawRecord(envelope, entered.encode()))
-    assert isinstance(draft, Draft)
-    assert draft.event == "mini_program_user_enter_tempsession"
+    parsed = parse_wechat(RawRecord(envelope, entered.encode()))
+    assert isinstance(parsed, ParsedItem)
+    assert parsed.event == "mini_program_user_enter_tempsession"
 
 
 def test_a_mini_program_has_no_passive_replies() -> None:

@@ -19,7 +19,7 @@ def test_a_tile_is_a_ninety_sixth_of_the_window() -> None:
 @pytest.mark.parametrize(
     ("age_ms", "counts"),
     [(0, 1), (DAY_MS - 1, 1), (DAY_MS, 1), (DAY_MS + DAY.tile_ms, 0), (5 * DAY_MS, 0)],
-)  # fmt: skip
+)
 def test_an_amount_leaves_after_the_window_and_within_one_tile(age_ms: int, counts: int) -> None:
     tiles = fresh()
     at_ms = 100 * DAY_MS

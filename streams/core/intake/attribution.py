@@ -66,8 +66,8 @@ def of_scene(scene: object) -> str | None:
 
 def of_context(context: Mapping[str, Any]) -> str | None:
     """Return the channel of a Segment context: what it says itself, its campaign, its scene."""
-    if isinstance(given := context.get("channel"), str) and given.strip():
-        return given.strip()[:_DETAIL_MAX]
+    if isinstance(channel := context.get("channel"), str) and channel.strip():
+        return channel.strip()[:_DETAIL_MAX]
     campaign = context.get("campaign")
     if isinstance(campaign, dict) and (channel := of_campaign(campaign.get("source"))):
         return channel

@@ -70,7 +70,7 @@ class Cleaner:
             return "too_deep", []
         for value in values:
             if (problem := self._value(value, depth)) is not None:
-                # The position is not told: items that fail alike share a fingerprint.
+                # The position is left out: items that fail alike share a fingerprint.
                 problem[1].append("[]")
                 return problem
         return None

@@ -174,15 +174,15 @@ def _integer(spec: PropertySpec) -> CoreSchema:
 def _number(spec: PropertySpec) -> CoreSchema:
     """Return a schema that leaves whole numbers whole, and says one thing where neither fits."""
     number = core_schema.float_schema(strict=True, allow_inf_nan=False, ge=spec.min, le=spec.max)
-    told = ["must be a number"]
-    told += [f"in {spec.unit}"] if spec.unit else []
-    told += [f"from {spec.min:g}"] if spec.min is not None else []
-    told += [f"up to {spec.max:g}"] if spec.max is not None else []
+    limits = ["must be a number"]
+    limits += [f"in {spec.unit}"] if spec.unit else []
+    limits += [f"from {spec.min:g}"] if spec.min is not None else []
+    limits += [f"up to {spec.max:g}"] if spec.max is not None else []
     return core_schema.union_schema(
         [_integer(spec), number],
         mode="left_to_right",
         custom_error_type="number",
-        custom_error_message=" ".join(told),
+        custom_error_message=" ".join(limits),
     )
 
 

@@ -127,27 +127,25 @@ class Identifier:
             return None
         return hmac.digest(self._key, plain.encode(), "sha256").hex()
 
-    def identities(
-        self, given: Mapping[str, Any]
-    ) -> tuple[dict[str, str], dict[str, Any]] | Reject:
+    def identities(self, raw: Mapping[str, Any]) -> tuple[dict[str, str], dict[str, Any]] | Reject:
         """Return (identities by kind, entries of no known kind), or why one is malformed."""
-        found: dict[str, str] = {}
+        identities: dict[str, str] = {}
         others: dict[str, Any] = {}
-        for kind, value in given.items():
+        for kind, value in raw.items():
             if value is None:
                 continue
             if kind not in KINDS:
                 if (pii := pii_kind(kind)) is None:
                     others[kind] = value
                 elif hashed := self.hmac_of(pii, value):
-                    found.setdefault(f"{pii}_hmac", hashed)
+                    identities.setdefault(f"{pii}_hmac", hashed)
                 continue
             text = _text(kind, value)
             if isinstance(text, Reject):
                 return text
             if text is not None:
-                found[kind] = text
-        return found, others
+                identities[kind] = text
+        return identities, others
 
 
 def _text(kind: str, value: object) -> str | Reject | None:

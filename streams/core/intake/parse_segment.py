@@ -1,4 +1,4 @@
-"""Segment's and our own envelope: one message of an SDK to a draft."""
+"""Segment's and our own envelope: one message of an SDK to a parsed item."""
 
 import hashlib
 from datetime import UTC, datetime
@@ -11,7 +11,7 @@ from schemas.inbound import SegmentItem
 from schemas.raw import RawRecord
 from schemas.rejects import Reject
 from streams.core.intake import attribution
-from streams.core.intake.parsed_item import MESSAGE_ID_HEX, Draft
+from streams.core.intake.parsed_item import MESSAGE_ID_HEX, ParsedItem
 from streams.core.intake.reject_reasons import reject_of
 
 _EVENT_NAMES: Final = {
@@ -29,8 +29,8 @@ _LIFECYCLE_NAMES: Final = {
 }
 
 
-def parse_segment(raw: RawRecord) -> Draft | Reject:
-    """Return the draft of one JSON message."""
+def parse_segment(raw: RawRecord) -> ParsedItem | Reject:
+    """Return the parsed item of one JSON message."""
     try:
         item = SegmentItem.model_validate_json(raw.body)
     except ValidationError as error:
@@ -45,9 +45,9 @@ def parse_segment(raw: RawRecord) -> Draft | Reject:
     original = item.original_timestamp or item.timestamp
     sent_ms = epoch_ms(item.sent_at) if item.sent_at is not None else raw.envelope.sent_at_ms
     context = item.context or {}
-    if found := attribution.of_context(context):
-        context["channel"] = found
-    draft = Draft(
+    if channel := attribution.of_context(context):
+        context["channel"] = channel
+    parsed = ParsedItem(
         message_id=item.message_id or _digest(raw.body),
         type=kind,
         event=_LIFECYCLE_NAMES.get(event, event),
@@ -59,8 +59,8 @@ def parse_segment(raw: RawRecord) -> Draft | Reject:
         traits=_traits(kind, item, context),
     )
     if kind != "track":
-        _shape(draft, item)
-    return draft
+        _shape(parsed, item)
+    return parsed
 
 
 def epoch_ms(time: datetime) -> int:
@@ -87,15 +87,15 @@ def _digest(body: bytes) -> str:
 
 def _identities(item: SegmentItem, context: dict[str, Any]) -> dict[str, Any]:
     """Return what the message says about who it was; its own ids win over the map."""
-    found = dict(item.identities) if item.identities else {}
+    identities = dict(item.identities) if item.identities else {}
     if item.user_id is not None:
-        found["user_id"] = item.user_id
+        identities["user_id"] = item.user_id
     if item.anonymous_id is not None:
-        found["anonymous_id"] = item.anonymous_id
+        identities["anonymous_id"] = item.anonymous_id
     device = context.get("device")
     if isinstance(device, dict) and isinstance(device.get("id"), str):
-        found.setdefault("device_id", device["id"])
-    return found
+        identities.setdefault("device_id", device["id"])
+    return identities
 
 
 def _traits(kind: EventType, item: SegmentItem, context: dict[str, Any]) -> dict[str, Any]:
@@ -106,19 +106,19 @@ def _traits(kind: EventType, item: SegmentItem, context: dict[str, Any]) -> dict
     return context.pop("traits") if isinstance(inner, dict) else {}
 
 
-def _shape(draft: Draft, item: SegmentItem) -> None:
+def _shape(parsed: ParsedItem, item: SegmentItem) -> None:
     """Move the fields that only pages, groups and aliases have to their properties."""
-    properties = draft.properties
-    if draft.type in {"page", "screen"}:
+    properties = parsed.properties
+    if parsed.type in {"page", "screen"}:
         if item.name is not None:
             properties.setdefault("name", item.name)
         if item.category is not None:
             properties.setdefault("category", item.category)
-    elif draft.type == "group":
+    elif parsed.type == "group":
         if item.group_id is not None:
             properties["group_id"] = item.group_id
         # A group's traits (its phone too) are not the user's.
-        if draft.traits:
-            properties["group_traits"], draft.traits = draft.traits, {}
-    elif draft.type == "alias" and item.previous_id is not None:
+        if parsed.traits:
+            properties["group_traits"], parsed.traits = parsed.traits, {}
+    elif parsed.type == "alias" and item.previous_id is not None:
         properties["previous_id"] = item.previous_id

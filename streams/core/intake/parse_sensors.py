@@ -1,4 +1,4 @@
-"""Sensors Data (神策): one item of its SDKs to a draft with canonical names."""
+"""Sensors Data (神策): one item of its SDKs to a parsed item with canonical names."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from schemas.inbound import SensorsItem
 from schemas.raw import RawRecord
 from schemas.rejects import Reject
 from streams.core.intake import attribution
-from streams.core.intake.parsed_item import MESSAGE_ID_HEX, Draft
+from streams.core.intake.parsed_item import MESSAGE_ID_HEX, ParsedItem
 from streams.core.intake.reject_reasons import reject_of
 
 _PRESETS: Final = {
@@ -107,8 +107,8 @@ _SPELT: Final = re.compile(r"(\$identity_\w+)\+(.+)", re.DOTALL)
 _OPENID: Final = re.compile(r"\$identity_mp_(\w+)_openid")
 
 
-def parse_sensors(raw: RawRecord) -> Draft | Reject:
-    """Return the draft of one JSON item."""
+def parse_sensors(raw: RawRecord) -> ParsedItem | Reject:
+    """Return the parsed item of one JSON item."""
     try:
         item = SensorsItem.model_validate_json(raw.body)
     except ValidationError as error:
@@ -120,14 +120,14 @@ def parse_sensors(raw: RawRecord) -> Draft | Reject:
     event = name or _PRESETS.get(item.event or "", item.event)
     if not event:
         return Reject("validate", "missing_field", "event: a track needs the event's name")
-    given = item.properties or {}
-    # Before the properties move out of `given`: its id is over what was sent.
+    properties = item.properties or {}
+    # Before some of the properties move elsewhere: its id is over what was sent.
     message_id = _message_id(item, raw.envelope.account)
-    identities = _identities(item, given)
-    context = _context(item, given)
-    properties, traits = _payload(item.type, given)
+    identities = _identities(item, properties)
+    context = _context(item, properties)
+    properties, traits = _payload(item.type, properties)
     sent_ms = item.flush_time if item.flush_time is not None else raw.envelope.sent_at_ms
-    return Draft(
+    return ParsedItem(
         message_id=message_id,
         type=kind,
         event=event,
@@ -159,7 +159,7 @@ def _message_id(item: SensorsItem, account: str) -> str:
     return "sa-" + hashlib.sha256(packed).hexdigest()[:MESSAGE_ID_HEX]
 
 
-def _identities(item: SensorsItem, given: dict[str, Any]) -> dict[str, Any]:
+def _identities(item: SensorsItem, properties: dict[str, Any]) -> dict[str, Any]:
     """Return the identifiers by kind; a second value of a kind keeps its Sensors name."""
     found: dict[str, Any] = {}
     distinct_id = item.distinct_id
@@ -179,7 +179,7 @@ def _identities(item: SensorsItem, given: dict[str, Any]) -> dict[str, Any]:
         found[key if kind is None or kind in found else kind] = value
     if item.login_id:
         found.setdefault("user_id", item.login_id)
-    elif given.get("$is_login_id") is True and distinct_id:
+    elif properties.get("$is_login_id") is True and distinct_id:
         found.setdefault("user_id", distinct_id)
     # The distinct id may repeat an identifier of another kind, a plain phone among them.
     known = (*listed.values(), *found.values())
@@ -189,10 +189,10 @@ def _identities(item: SensorsItem, given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _context(item: SensorsItem, given: dict[str, Any]) -> dict[str, Any]:
+def _context(item: SensorsItem, properties: dict[str, Any]) -> dict[str, Any]:
     """Move what describes the client out of the properties into Segment's context."""
     context: dict[str, Any] = {}
-    for source in (item.lib or {}, given):
+    for source in (item.lib or {}, properties):
         for key in [key for key in source if key in _CONTEXT]:
             section, field = _CONTEXT[key]
             value = source.pop(key)
@@ -203,8 +203,8 @@ def _context(item: SensorsItem, given: dict[str, Any]) -> dict[str, Any]:
     if item.project:
         context["project"] = item.project
     for key in ("$scene", "$latest_scene"):
-        if key in given:
-            context[key[1:]] = given.pop(key)
+        if key in properties:
+            context[key[1:]] = properties.pop(key)
     if found := _channel(context):
         context["channel"] = found
     return context
@@ -222,20 +222,20 @@ def _channel(context: dict[str, Any]) -> str | None:
     )
 
 
-def _payload(kind: str, given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _payload(kind: str, properties: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return (properties, traits): only a set tells values that the user now has."""
-    given.pop("$is_login_id", None)
+    properties.pop("$is_login_id", None)
     if kind in {"profile_set", "profile_set_once"}:
-        return {"operation": kind.removeprefix("profile_")}, _plain(given)
+        return {"operation": kind.removeprefix("profile_")}, _plain(properties)
     if kind.startswith("profile_") and kind != "profile_delete":
-        return {"operation": kind.removeprefix("profile_"), "values": _plain(given)}, {}
-    return _plain(given), {}
+        return {"operation": kind.removeprefix("profile_"), "values": _plain(properties)}, {}
+    return _plain(properties), {}
 
 
-def _plain(given: dict[str, Any]) -> dict[str, Any]:
+def _plain(properties: dict[str, Any]) -> dict[str, Any]:
     """Return properties under names that rules can spell; the SDK's own never hide the caller's."""
-    plain = {key: value for key, value in given.items() if not key.startswith("$")}
-    for key, value in given.items():
+    plain = {key: value for key, value in properties.items() if not key.startswith("$")}
+    for key, value in properties.items():
         if key.startswith("$"):
             name = _PROPERTIES.get(key, key[1:])
             plain[key if name in plain or not name else name] = value

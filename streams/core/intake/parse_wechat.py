@@ -1,4 +1,4 @@
-"""WeChat's pushes: one decrypted XML or JSON message to a draft.
+"""WeChat's pushes: one decrypted XML or JSON message to a parsed item.
 
 XML is read by expat without DTDs; an entity declaration ends it before expansion.
 """
@@ -16,7 +16,7 @@ from schemas.raw import RawRecord
 from schemas.rejects import Reject
 from schemas.sources import Source
 from streams.core.intake import attribution
-from streams.core.intake.parsed_item import Draft
+from streams.core.intake.parsed_item import ParsedItem
 from streams.core.intake.reject_reasons import json_reject, reject_of
 
 MAX_BYTES: Final = 64 * 1024
@@ -59,8 +59,8 @@ def require_expat() -> None:
         )
 
 
-def parse_wechat(raw: RawRecord) -> Draft | Reject:
-    """Return the draft of one message; ``envelope.account`` is the appid."""
+def parse_wechat(raw: RawRecord) -> ParsedItem | Reject:
+    """Return the parsed item of one message; ``envelope.account`` is the appid."""
     fields = read_fields(raw.body)
     if isinstance(fields, Reject):
         return fields
@@ -77,7 +77,7 @@ def parse_wechat(raw: RawRecord) -> Draft | Reject:
         context["to"] = message.to_user_name
     if "scene" in properties:
         context["channel"] = attribution.of_qr(properties["scene"])
-    return Draft(
+    return ParsedItem(
         message_id=_message_id(message, properties),
         type="track",
         event=event,
@@ -174,7 +174,7 @@ def _message_id(message: WeChatMessage, properties: dict[str, Any]) -> str:
         return message.msg_id
     key = f"{message.from_user_name}:{message.create_time_s}:{message.event or message.msg_type}"
     listed = (entry.get("template_message_id") for entry in properties.get("templates", ()))
-    about = [str(one)[:64] for one in (message.report_msg_id, *listed) if one]
+    about = [str(template)[:64] for template in (message.report_msg_id, *listed) if template]
     return ":".join((key, *about))
 
 
@@ -184,8 +184,8 @@ def _event(
     """Return the canonical name and properties."""
     if message.msg_type != "event":
         names = {"Content": "content", "MediaId": "media_id", "Title": "title", "Url": "url"}
-        found = {ours: fields[theirs] for theirs, ours in names.items() if theirs in fields}
-        return "message_received", {"message_type": message.msg_type, **found}
+        properties = {ours: fields[theirs] for theirs, ours in names.items() if theirs in fields}
+        return "message_received", {"message_type": message.msg_type, **properties}
     known = _EVENTS.get(message.event)
     if known is None:
         return f"{source}_{snake(message.event)}"[:_NAME_MAX], _others(fields)
@@ -194,37 +194,37 @@ def _event(
 
 def _properties(message: WeChatMessage, fields: dict[str, Any]) -> dict[str, Any]:
     """Return the properties of an event in the table."""
-    key, found = message.event_key, dict[str, Any]()
+    key, properties = message.event_key, dict[str, Any]()
     match message.event:
         case "subscribe" if key.startswith("qrscene_"):
-            found = {"scene": key.removeprefix("qrscene_")}
+            properties = {"scene": key.removeprefix("qrscene_")}
         case "SCAN" if key:
-            found = {"scene": key}
+            properties = {"scene": key}
         case "LOCATION":
-            found = _location(fields)
+            properties = _location(fields)
         case "CLICK":
-            found = {"key": key}
+            properties = {"key": key}
         case "VIEW":
-            found = {"url": key}
+            properties = {"url": key}
         case "TEMPLATESENDJOBFINISH":
             status = str(fields.get("Status", ""))
-            found = {"status": status, "template_message_id": message.report_msg_id}
+            properties = {"status": status, "template_message_id": message.report_msg_id}
         case event if event.startswith("subscribe_msg_"):
-            found = {"templates": _templates(fields)}
-    return found
+            properties = {"templates": _templates(fields)}
+    return properties
 
 
 def _location(fields: dict[str, Any]) -> dict[str, Any]:
     """Return the position as numbers; what is none stays for the plan to refuse."""
-    found: dict[str, Any] = {}
+    properties: dict[str, Any] = {}
     names = {"Latitude": "latitude", "Longitude": "longitude", "Precision": "precision_m"}
     for theirs, ours in names.items():
         if theirs in fields:
             try:
-                found[ours] = float(fields[theirs])
+                properties[ours] = float(fields[theirs])
             except (TypeError, ValueError):
-                found[ours] = fields[theirs]
-    return found
+                properties[ours] = fields[theirs]
+    return properties
 
 
 def _templates(fields: dict[str, Any]) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""WeCom's (企业微信) callbacks: one decrypted message about an external contact to a draft.
+"""WeCom's (企业微信) callbacks: one decrypted message about an external contact to a parsed item.
 
 An external contact is known to a company as ``ExternalUserID``: here that is the openid,
 spelled ``<corpid>:<external user id>``. ``State`` is the channel of the contact-me code
@@ -15,7 +15,7 @@ from schemas.raw import RawRecord
 from schemas.rejects import Reject
 from streams.core.intake import attribution
 from streams.core.intake.parse_wechat import read_fields, snake
-from streams.core.intake.parsed_item import Draft
+from streams.core.intake.parsed_item import ParsedItem
 from streams.core.intake.reject_reasons import reject_of
 
 _NAME_MAX: Final = 128
@@ -48,8 +48,8 @@ _COMMON: Final = frozenset(
 )
 
 
-def parse_wecom(raw: RawRecord) -> Draft | Reject:
-    """Return the draft of one message; ``envelope.account`` is the corpid."""
+def parse_wecom(raw: RawRecord) -> ParsedItem | Reject:
+    """Return the parsed item of one message; ``envelope.account`` is the corpid."""
     fields = read_fields(raw.body)
     if isinstance(fields, Reject):
         return fields
@@ -59,7 +59,7 @@ def parse_wecom(raw: RawRecord) -> Draft | Reject:
         return reject_of(error)
     corpid = raw.envelope.account
     contact = message.external_user_id or _sender(message)
-    return Draft(
+    return ParsedItem(
         message_id=_message_id(message),
         type="track",
         event=_event(message)[:_NAME_MAX],

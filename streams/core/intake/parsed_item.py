@@ -9,7 +9,7 @@ from schemas.events import EventType
 MESSAGE_ID_HEX: Final = 32
 
 
-class Draft(msgspec.Struct):
+class ParsedItem(msgspec.Struct):
     """One parsed item; the dicts are its own, so that cleaning may change them in place.
 
     ``identities`` maps a kind of ``schemas.identities``, or plain ``phone`` and

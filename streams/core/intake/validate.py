@@ -21,10 +21,10 @@ from streams.core.intake.parse_segment import parse_segment
 from streams.core.intake.parse_sensors import parse_sensors
 from streams.core.intake.parse_wechat import parse_wechat, require_expat
 from streams.core.intake.parse_wecom import parse_wecom
-from streams.core.intake.parsed_item import Draft
+from streams.core.intake.parsed_item import ParsedItem
 
 _DETAIL_MAX: Final = 200
-_PARSERS: Final[dict[Door, Callable[[RawRecord], Draft | Reject]]] = {
+_PARSERS: Final[dict[Door, Callable[[RawRecord], ParsedItem | Reject]]] = {
     "native": parse_segment,
     "segment": parse_segment,
     "sensors": parse_sensors,
@@ -48,35 +48,35 @@ class Validator:
 
     def event(self, raw: RawRecord, partition: int, offset: int) -> Event | Reject:
         """Return the event of a record of ``events.raw``, or why it is none."""
-        draft = _parse(raw)
-        if isinstance(draft, Reject):
-            return draft
+        parsed = _parse(raw)
+        if isinstance(parsed, Reject):
+            return parsed
         # In this order a reject tells first what its producer can mend.
-        named = self._identify(draft)
+        named = self._identify(parsed)
         if isinstance(named, Reject):
             return named
-        if problem := self._clean(draft, named):
+        if problem := self._clean(parsed, named):
             return problem
-        mark = self._keep_plan(draft, raw.envelope.source)
+        mark = self._keep_plan(parsed, raw.envelope.source)
         if isinstance(mark, Reject):
             return mark
         user = canonical_user(named)
         if user is None:
             return Reject("identify", "no_identifier", "nobody to attribute it to")
-        event = _event(raw, draft, named, user)
+        event = _event(raw, parsed, named, user)
         if mark is not None:
             event.marks.append(mark)
         event.raw_partition, event.raw_offset = partition, offset
         return event
 
-    def _keep_plan(self, draft: Draft, source: Source) -> Mark | Reject | None:
+    def _keep_plan(self, parsed: ParsedItem, source: Source) -> Mark | Reject | None:
         """Hold an item to the plan; return the mark that tells how it is off it, or why not."""
-        contract = self._contracts.get(draft.event)
+        contract = self._contracts.get(parsed.event)
         if contract is None:
             if self._refuses_unplanned:
-                return Reject("validate", "unplanned_event", draft.event)
+                return Reject("validate", "unplanned_event", parsed.event)
             return "uncatalogued"
-        draft.properties, problem = contract.clean(draft.properties)
+        parsed.properties, problem = contract.clean(parsed.properties)
         if source not in contract.sources:
             problem = contract.source_problem(source)
         if problem is not None and not contract.marks_only:
@@ -84,35 +84,35 @@ class Validator:
         if problem is None and not contract.seals:
             return None
         note: dict[str, list[str]] = {}
-        if removed := contract.seal(draft.properties, self._identifier):
+        if removed := contract.seal(parsed.properties, self._identifier):
             note["removed"] = removed
         if problem is not None:
             note["violations"] = [problem.detail[:_DETAIL_MAX]]
         if note:
-            draft.context["siyu"] = note
+            parsed.context["siyu"] = note
         return "off_plan" if problem is not None else None
 
-    def _identify(self, draft: Draft) -> dict[str, str] | Reject:
+    def _identify(self, parsed: ParsedItem) -> dict[str, str] | Reject:
         """Return the identities; entries of unknown kinds go to the context, to be cleaned."""
-        named = self._identifier.identities(draft.identities)
+        named = self._identifier.identities(parsed.identities)
         if isinstance(named, Reject):
             return named
         identities, others = named
         if others:
-            draft.context["identities"] = others
+            parsed.context["identities"] = others
         return identities
 
-    def _clean(self, draft: Draft, identities: dict[str, str]) -> Reject | None:
+    def _clean(self, parsed: ParsedItem, identities: dict[str, str]) -> Reject | None:
         """Clean the event's objects; a phone or e-mail among the user's traits identifies."""
         clean = self._cleaner.clean
-        if draft.properties and (problem := clean("properties", draft.properties)):
+        if parsed.properties and (problem := clean("properties", parsed.properties)):
             return problem
-        if draft.context and (problem := clean("context", draft.context)):
+        if parsed.context and (problem := clean("context", parsed.context)):
             return problem
-        if draft.traits and (problem := clean("traits", draft.traits)):
+        if parsed.traits and (problem := clean("traits", parsed.traits)):
             return problem
         # A phone among the properties may be somebody else's (the receiver's of a gift).
-        for traits in (draft.traits, draft.context.get("traits")):
+        for traits in (parsed.traits, parsed.context.get("traits")):
             if isinstance(traits, dict):
                 for kind in ("phone_hmac", "email_hmac"):
                     if isinstance(value := traits.get(kind), str) and value:
@@ -120,40 +120,40 @@ class Validator:
         return None
 
 
-def _parse(raw: RawRecord) -> Draft | Reject:
+def _parse(raw: RawRecord) -> ParsedItem | Reject:
     """Parse by door; U+0000 anywhere is refused, as ClickHouse and C clients cut there."""
     if b"\\u0000" in raw.body and _holds_nul(raw.body):
         return Reject("validate", "nul_character", "a string holds U+0000")
     return _PARSERS[raw.envelope.door](raw)
 
 
-def _event(raw: RawRecord, draft: Draft, named: dict[str, str], user: str) -> Event:
+def _event(raw: RawRecord, parsed: ParsedItem, named: dict[str, str], user: str) -> Event:
     envelope = raw.envelope
     time_ms, marks = event_time(
         envelope.received_at_ms,
-        draft.original_ms,
-        draft.sent_ms,
+        parsed.original_ms,
+        parsed.sent_ms,
         earliest_ms=EARLIEST_OF_SERVERS_MS if envelope.source == "server" else EARLIEST_MS,
     )
-    marks += marks_of(envelope, draft.context, draft.properties)
+    marks += marks_of(envelope, parsed.context, parsed.properties)
     return Event(
-        message_id=draft.message_id,
-        type=draft.type,
-        event=draft.event,
+        message_id=parsed.message_id,
+        type=parsed.type,
+        event=parsed.event,
         user=user,
         source=envelope.source,
         door=envelope.door,
         account=envelope.account,
         timestamp_ms=time_ms,
         received_at_ms=envelope.received_at_ms,
-        original_timestamp_ms=draft.original_ms,
-        sent_at_ms=draft.sent_ms,
+        original_timestamp_ms=parsed.original_ms,
+        sent_at_ms=parsed.sent_ms,
         user_id=named.get("user_id"),
         anonymous_id=named.get("anonymous_id"),
         identities=named,
-        context=draft.context,
-        properties=draft.properties,
-        traits=draft.traits,
+        context=parsed.context,
+        properties=parsed.properties,
+        traits=parsed.traits,
         marks=marks,
     )
 

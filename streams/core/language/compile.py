@@ -58,11 +58,11 @@ def _not_equal(left: object, right: object) -> bool:
 
 def _has(left: object, right: object) -> bool:
     # Of a mapping (counts by key) the keys are what it has.
-    return isinstance(left, list | tuple | dict) and any(equal(one, right) for one in left)
+    return isinstance(left, list | tuple | dict) and any(equal(item, right) for item in left)
 
 
 def _in(left: object, right: object) -> bool:
-    return any(equal(left, one) for one in cast("tuple[Scalar, ...]", right))
+    return any(equal(left, choice) for choice in cast("tuple[Scalar, ...]", right))
 
 
 def _starts_with(left: object, right: object) -> bool:
@@ -101,25 +101,25 @@ def predicate(node: Node) -> Predicate | None:
     return cast("Predicate", _function(["e"], _Emitter().node(node)))
 
 
-def chooser(ones: Sequence[tuple[Node | None, object]]) -> Chooser:
+def chooser(choices: Sequence[tuple[Node | None, object]]) -> Chooser:
     """Return what lists, in order, those whose condition an event meets.
 
     One function for all: what several conditions read of an event is read once.
     """
     emitter = _Emitter(shared={})
-    found = ast.Name("found", ast.Load())
-    scope: dict[str, object] = {f"one_{i}": one for i, (_, one) in enumerate(ones)}
+    chosen = ast.Name("found", ast.Load())
+    scope: dict[str, object] = {f"one_{i}": choice for i, (_, choice) in enumerate(choices)}
     body: list[ast.stmt] = []
-    for i, (node, _) in enumerate(ones):
+    for i, (node, _) in enumerate(choices):
         add: ast.stmt = ast.Expr(
-            _call(ast.Attribute(found, "append", ast.Load()), _name(f"one_{i}"))
+            _call(ast.Attribute(chosen, "append", ast.Load()), _name(f"one_{i}"))
         )
         if node is None or _asks_nothing(node):
             body.append(add)
         else:
             body.append(ast.If(emitter.node(node), [add], []))
     start = ast.Assign([ast.Name("found", ast.Store())], ast.List([], ast.Load()))
-    body = [*emitter.reads(), start, *body, ast.Return(found)]
+    body = [*emitter.reads(), start, *body, ast.Return(chosen)]
     return cast("Chooser", _defined(["e"], body, scope))
 
 
@@ -160,8 +160,8 @@ def _defined(
         kw_defaults=[],
         defaults=[],
     )
-    made = ast.FunctionDef("made", arguments, body, [])
-    tree = ast.fix_missing_locations(ast.Module([made], []))
+    definition = ast.FunctionDef("made", arguments, body, [])
+    tree = ast.fix_missing_locations(ast.Module([definition], []))
     scope: dict[str, object] = {
         "__builtins__": {},
         "type_": type,
@@ -202,14 +202,14 @@ class _Emitter:
     def reads(self) -> list[ast.stmt]:
         """Return the statements that read what is shared."""
         shared = self._shared or {}
-        made: list[ast.stmt] = []
+        statements: list[ast.stmt] = []
         for root in dict.fromkeys(root for root, _ in shared):
             read = ast.Attribute(_name("e"), root, ast.Load())
-            made.append(ast.Assign([ast.Name(f"of_{root}", ast.Store())], read))
+            statements.append(ast.Assign([ast.Name(f"of_{root}", ast.Store())], read))
         for (root, step), name in shared.items():
-            found = self._get(_name(f"of_{root}"), step)
-            made.append(ast.Assign([ast.Name(name, ast.Store())], found))
-        return made
+            value = self._get(_name(f"of_{root}"), step)
+            statements.append(ast.Assign([ast.Name(name, ast.Store())], value))
+        return statements
 
     def node(self, node: Node) -> ast.expr:
         if isinstance(node, Compare):
@@ -223,18 +223,18 @@ class _Emitter:
         return ast.BoolOp(ast.And() if node.every else ast.Or(), [self.node(p) for p in node.parts])
 
     def value(self, ref: Ref) -> ast.expr:
-        found: ast.expr = ast.Attribute(_name("e"), ref.root, ast.Load())
+        value: ast.expr = ast.Attribute(_name("e"), ref.root, ast.Load())
         if ref.root == "tag":
-            found = _call(_name("t"), ast.Constant(ref.path[0]))
+            value = _call(_name("t"), ast.Constant(ref.path[0]))
         for depth, step in enumerate(ref.path):
             if depth == 0:
-                found = found if ref.root == "tag" else self._first(found, ref.root, step)
+                value = value if ref.root == "tag" else self._first(value, ref.root, step)
                 continue
             # Only the root is surely a mapping: what an event nests may be anything.
-            kept, again = self._keep(found)
+            kept, again = self._keep(value)
             is_mapping = _test(_call(_name("type_"), kept), ast.Is(), _name("D"))
-            found = ast.IfExp(is_mapping, self._get(again, step), ast.Constant(None))
-        return found
+            value = ast.IfExp(is_mapping, self._get(again, step), ast.Constant(None))
+        return value
 
     def _first(self, mapping: ast.expr, root: str, step: str) -> ast.expr:
         if self._shared is None:
@@ -264,14 +264,14 @@ class _Emitter:
         if isinstance(leaf.right, Ref):
             return self.value(leaf.right)
         if isinstance(leaf.right, tuple):
-            return ast.Tuple([ast.Constant(one) for one in leaf.right], ast.Load())
+            return ast.Tuple([ast.Constant(choice) for choice in leaf.right], ast.Load())
         return ast.Constant(leaf.right)
 
     def _compare(self, leaf: Compare, left: ast.expr, again: ast.expr, right: ast.expr) -> ast.expr:
         """Emit a test; the common ones on a constant need no call of a helper."""
         if leaf.op == "exists":
-            found: ast.cmpop = ast.IsNot() if leaf.right is True else ast.Is()
-            return _test(left, found, ast.Constant(None))
+            is_there: ast.cmpop = ast.IsNot() if leaf.right is True else ast.Is()
+            return _test(left, is_there, ast.Constant(None))
         kind = type(leaf.right)
         if leaf.op in _AST_OPS and (kind in NUMBERS or kind is str):
             op: ast.cmpop = ast.In() if kind in NUMBERS else ast.Is()

@@ -1,7 +1,7 @@
 """What a user allowed and refused (授权与退订), kept by time: the order of arrival does not matter.
 
 - A consent to a subscription message (订阅消息) is good for one send; consents add up, by the
-  platform's template id. A refusal takes back all that were given before it.
+  platform's template id. A refusal takes back all from before it.
 - The latest yes or no to marketing, over one channel or over all, and to following the
   official account (关注): of a yes and a no of one millisecond, the no.
 """

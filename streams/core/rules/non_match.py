@@ -21,7 +21,7 @@ from streams.core.language.compile import audience, getter
 from streams.core.language.join_keys import key_of
 
 ANY: Final = "*"
-_WAITS_TOLD: Final = 3
+_WAITS_EXPLAINED: Final = 3
 Key = Callable[[Event], str | None]
 
 
@@ -146,7 +146,7 @@ def _absence(silence: Silence, absence: Absence, events: Sequence[Event], now_ms
     aside = Silence(silence.rule)
     nones = _part(aside, "none", absence.none.event, absence.none.where, events)
     key = _key(absence.none.join)
-    for start in starts[-_WAITS_TOLD:]:
+    for start in starts[-_WAITS_EXPLAINED:]:
         start_ms = event_time_ms(start)
         due_ms = start_ms + absence.within_ms
         sentence = f"the wait from {start.event} at {_moment(start_ms)}"

@@ -49,7 +49,7 @@ class OnCount:
     """Fires at the event that makes n within a time, ends included; then counts from zero.
 
     The time ends at the newest event of the key: one that comes later than ``within``
-    after it no longer counts. The 64 keys with the newest events are held.
+    after it no longer counts. The 64 keys with the newest events are kept.
     """
 
     def __init__(

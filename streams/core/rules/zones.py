@@ -73,9 +73,11 @@ def next_instant(zone: ZoneInfo, at_ms: int, minutes: int) -> int:
     today = local(zone, at_ms).date()
     # A jump over midnight may leave a day with none of the times that it should have.
     times = [
-        one for days in range(-1, 3) for one in instants(zone, today + timedelta(days), minutes)
+        time_ms
+        for days in range(-1, 3)
+        for time_ms in instants(zone, today + timedelta(days), minutes)
     ]
-    return min(one for one in times if one >= at_ms)
+    return min(time_ms for time_ms in times if time_ms >= at_ms)
 
 
 def after_days(zone: ZoneInfo, at_ms: int, days: int) -> int:

@@ -104,24 +104,24 @@ class Cells:
         """Return the cells of a group that is packed otherwise: new, or of another rulebook."""
         if not self._packed:
             return [None] * len(group.numbers)
-        found: dict[bytes, Cell | None] = {}
+        by_number: dict[bytes, Cell | None] = {}
         for numbers, packed in self._packed.items():
-            ones = _split(numbers)
-            if any(number in ones for number in group.numbers):
-                found |= zip(ones, _row(numbers, packed), strict=True)
-        return [found.get(number) for number in group.numbers]
+            members = _split(numbers)
+            if any(number in members for number in group.numbers):
+                by_number |= zip(members, _row(numbers, packed), strict=True)
+        return [by_number.get(number) for number in group.numbers]
 
 
 def _drop(packed: dict[bytes, bytes], gone: set[bytes]) -> None:
     """Take cells out of the groups that they were packed in."""
     for numbers in list(packed):
-        ones = _split(numbers)
-        if gone.isdisjoint(ones):
+        members = _split(numbers)
+        if gone.isdisjoint(members):
             continue
-        row = zip(ones, _row(numbers, packed.pop(numbers)), strict=True)
-        left = {number: cell for number, cell in row if number not in gone and cell is not None}
-        if left:
-            packed[b"".join(left)] = _encode(list(left.values()))
+        row = zip(members, _row(numbers, packed.pop(numbers)), strict=True)
+        rest = {number: cell for number, cell in row if number not in gone and cell is not None}
+        if rest:
+            packed[b"".join(rest)] = _encode(list(rest.values()))
 
 
 def _row(numbers: bytes, packed: bytes) -> Row:

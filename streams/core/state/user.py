@@ -1,7 +1,7 @@
 """One user's state: what it holds, and how it is packed.
 
 Packed as msgpack arrays; a field is only ever appended, so that older bytes load (it
-takes its default) and newer bytes load too (it is passed over). Parts are held by the
+takes its default) and newer bytes load too (it is passed over). Parts are kept by the
 number of their tag or the id of their rule: one that the rulebook no longer has is kept,
 unread. Layout and reasons: docs/decisions/state.md.
 """

@@ -24,7 +24,7 @@ from streams.core.tags.kinds import (
     value_tier_spec,
 )
 
-# In the order in which authors are told of them.
+# In the order in which authors read of them.
 SPECS: Final[tuple[KindSpec[Any, Any] | MadeSpec[Any], ...]] = (
     totals_spec.COUNT_SPEC,
     totals_spec.SUM_SPEC,

@@ -8,20 +8,22 @@ from schemas.touches import TagChange, TagChanges
 def records(user: str, changes: Iterable[TagChange]) -> list[TagChanges]:
     """Return the records of a user's changes, in their order.
 
-    A record names a tag once: what two steps of one cause did to it is told as one, and not
+    A record names a tag once: what two steps of one cause did to it is one change, and not
     at all where the second took back the first.
     """
-    found: list[TagChanges] = []
+    joined: list[TagChanges] = []
     last: TagChanges | None = None
-    for one in changes:
-        if last is None or last.message_id != one.message_id or last.time_ms != one.time_ms:
-            last = TagChanges(user=user, time_ms=one.time_ms, message_id=one.message_id, changes=[])
-            found.append(last)
-        last.changes.append((one.tag, one.before, one.after))
-    for record in found:
+    for change in changes:
+        if last is None or last.message_id != change.message_id or last.time_ms != change.time_ms:
+            last = TagChanges(
+                user=user, time_ms=change.time_ms, message_id=change.message_id, changes=[]
+            )
+            joined.append(last)
+        last.changes.append((change.tag, change.before, change.after))
+    for record in joined:
         if len({tag for tag, _, _ in record.changes}) < len(record.changes):
             record.changes = _joined(record.changes)
-    return [record for record in found if record.changes]
+    return [record for record in joined if record.changes]
 
 
 def _joined(changes: list[tuple[str, object, object]]) -> list[tuple[str, object, object]]:

@@ -1,6 +1,6 @@
 """Tags made of other tags: named cases by condition, or a number computed of numbers.
 
-Nothing is held but what was last shown: a value is made anew at each read, so late events
+Nothing is kept but what was last shown: a value is computed again at each read, so late events
 and merges count as they do in the tags read. It is missing until one of those has seen
 something, and is written when an event of theirs, or time, moves it.
 """
@@ -87,8 +87,8 @@ def _compute(raw: object) -> Maker:
 
 def _number(raw: object) -> Callable[[ReadTag], float | None]:
     if isinstance(raw, dict):
-        ((op, (one, two)),) = raw.items()
-        left, right = _number(one), _number(two)
+        ((op, (first, second)),) = raw.items()
+        left, right = _number(first), _number(second)
         return lambda read: _apply(op, left(read), right(read))
     if isinstance(raw, str):
         _, *path = raw.split(".")
@@ -103,10 +103,10 @@ def _step(value: object, path: list[str]) -> float | None:
     return float(value) if type(value) in NUMBERS else None  # type: ignore[arg-type]  # a number
 
 
-def _apply(op: str, one: float | None, two: float | None) -> float | None:
+def _apply(op: str, left: float | None, right: float | None) -> float | None:
     """Return the result; ``None`` where a side is missing or the divisor is 0."""
-    if one is None or two is None:
+    if left is None or right is None:
         return None
     if op == "divide":
-        return one / two if two else None
-    return {"add": one + two, "subtract": one - two, "multiply": one * two}[op]
+        return left / right if right else None
+    return {"add": left + right, "subtract": left - right, "multiply": left * right}[op]

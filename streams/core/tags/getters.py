@@ -52,8 +52,8 @@ def accepted_text(_tag: EventTag, kind: Kind, value: Getter) -> Getter:
     accept = kind.accept
 
     def take(event: Event) -> object:
-        found = value(event)
-        return found if type(found) is str and len(found) <= MAX_TEXT else accept(found)
+        raw = value(event)
+        return raw if type(raw) is str and len(raw) <= MAX_TEXT else accept(raw)
 
     return take
 

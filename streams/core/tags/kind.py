@@ -58,7 +58,7 @@ class Kind(Protocol):
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
         """Let time pass: what was shown, what is to be shown now, and since when."""
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
         """Return the cell of two users that are one; both may be changed by it."""
 
 
@@ -73,9 +73,9 @@ class Lasting:
         return value, value, now_ms
 
 
-def better(at_ms: int, value: Value, held_ms: int, held: Value, *, latest: bool) -> bool:
-    """Say whether a value takes the place of the one held, for the latest or the earliest."""
-    if at_ms != held_ms:
-        return (at_ms > held_ms) is latest
+def better(at_ms: int, value: Value, kept_ms: int, kept: Value, *, latest: bool) -> bool:
+    """Say whether a value takes the place of the one kept, for the latest or the earliest."""
+    if at_ms != kept_ms:
+        return (at_ms > kept_ms) is latest
     # Two events of one millisecond: the value itself decides, never who came first.
-    return _rank(value) > _rank(held)
+    return _rank(value) > _rank(kept)

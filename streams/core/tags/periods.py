@@ -35,18 +35,18 @@ def weight(periods: Periods, last: int) -> int:
 
 def rescale(cell: Cell, periods: Periods, half_life_ms: int, clock_ms: int) -> Periods:
     """Return the periods of a cell as ones of another half-life: the error is one old period."""
-    made: Periods = {}
+    rescaled: Periods = {}
     was_ms, base = cell[1], clock_ms // half_life_ms if half_life_ms else 0
     for period, amount in periods.items():
         at_ms = (cell[2] + period) * was_ms if was_ms else clock_ms
-        place(made, base, at_ms, amount, half_life_ms)
-    return made
+        place(rescaled, base, at_ms, amount, half_life_ms)
+    return rescaled
 
 
 def prune(periods: Periods, newest: int) -> None:
     """Let go of what no read at or after the newest period can see."""
     if next(iter(periods), newest) < newest - KEEP:
-        for old in [one for one in periods if one < newest - KEEP]:
+        for old in [period for period in periods if period < newest - KEEP]:
             del periods[old]
 
 

@@ -30,8 +30,8 @@ def moved(packed: bytes, changes: Iterable[TagChange]) -> bytes:
         causes.setdefault(cause, []).append(tag)
     for (message_id, time_ms), tags in causes.items():
         numbers = _joined(tuple(tags))
-        left = [(when, short, _without(held, numbers)) for when, short, held in groups]
-        groups = [group for group in left if group[2]]
+        kept = [(when, short, _without(members, numbers)) for when, short, members in groups]
+        groups = [group for group in kept if group[2]]
         groups.append((time_ms, _short(message_id), numbers))
     return _encode(groups)
 
@@ -41,13 +41,13 @@ def origins(packed: bytes, tags: Iterable[str]) -> dict[str, tuple[int, str]]:
 
     The message id is empty where time alone moved the tag.
     """
-    held = {
+    members = {
         number: (time_ms, _long(message_id))
         for time_ms, message_id, numbers in (_decode(packed) if packed else ())
         for number in _split(numbers)
     }
     numbers = {tag: number_of(tag) for tag in tags}
-    return {tag: held[number] for tag, number in numbers.items() if number in held}
+    return {tag: members[number] for tag, number in numbers.items() if number in members}
 
 
 def _short(message_id: str) -> bytes:
@@ -76,9 +76,9 @@ def _joined(tags: tuple[str, ...]) -> bytes:
 
 
 @lru_cache(maxsize=_SETS)
-def _without(held: bytes, numbers: bytes) -> bytes:
+def _without(members: bytes, numbers: bytes) -> bytes:
     gone = set(_split(numbers))
-    return b"".join(number for number in _split(held) if number not in gone)
+    return b"".join(number for number in _split(members) if number not in gone)
 
 
 def _split(numbers: bytes) -> list[bytes]:

@@ -25,9 +25,9 @@ def hash_of(key: str) -> bytes:
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES).digest()
 
 
-def hashes_of(held: bytes) -> list[bytes]:
+def hashes_of(packed: bytes) -> list[bytes]:
     """Return single hashes of many."""
-    return [held[at : at + HASH_BYTES] for at in range(0, len(held), HASH_BYTES)]
+    return [packed[at : at + HASH_BYTES] for at in range(0, len(packed), HASH_BYTES)]
 
 
 def registered(sketch: bytes, value: bytes) -> bytes:

@@ -26,9 +26,9 @@ def bounded(total: int) -> int:
     return total if -MAX_TOTAL < total < MAX_TOTAL else max(-MAX_TOTAL, min(MAX_TOTAL, total))
 
 
-def added(one: int, two: int) -> int:
+def added(amount: int, more: int) -> int:
     """Return the sum of two amounts, cut to what can be packed."""
-    total = one + two
+    total = amount + more
     return total if -MAX_TOTAL < total < MAX_TOTAL else bounded(total)
 
 
@@ -73,19 +73,19 @@ class Window:
 
     def total(self, cell: Cell, at_ms: int) -> int:
         """Return what fell into the window that ends at a time."""
-        return sum(self.held(cell, at_ms))
+        return sum(self.within(cell, at_ms))
 
-    def held(self, cell: Cell, at_ms: int) -> list[Any]:
+    def within(self, cell: Cell, at_ms: int) -> list[Any]:
         """Return the amounts of the tiles of the window that ends at a time."""
         tiles, tile_ms, base = self._tiles(cell), self.tile_ms, cell[3]
         first, last = (at_ms - self.window_ms) // tile_ms - base, at_ms // tile_ms - base
         return [amount for tile, amount in tiles.items() if first <= tile <= last]
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
         """Add the tiles of another user."""
-        for tile, amount in self._tiles(two).items():
-            self.add(one, (two[3] + tile) * self.tile_ms, amount, clock_ms)
-        return one
+        for tile, amount in self._tiles(other).items():
+            self.add(cell, (other[3] + tile) * self.tile_ms, amount, clock_ms)
+        return cell
 
     def empty_at_ms(self, cell: Cell) -> int:
         """Return from when on the window holds nothing; 0 if it has no tiles."""
@@ -104,12 +104,12 @@ class Window:
             return tiles
         was_ms, was_base = cell[1], cell[3]
         cell[1], cell[3] = self.tile_ms, was_base * was_ms // self.tile_ms
-        made: dict[int, Any] = {}
+        ours: dict[int, Any] = {}
         for tile, amount in tiles.items():
             here = (was_base + tile) * was_ms // self.tile_ms - cell[3]
-            made[here] = self._join(made[here], amount) if here in made else amount
-        cell[4] = made
-        return made
+            ours[here] = self._join(ours[here], amount) if here in ours else amount
+        cell[4] = ours
+        return ours
 
     def _prune(self, cell: Cell, oldest: int) -> None:
         kept = {tile: amount for tile, amount in cell[4].items() if tile >= oldest}

@@ -177,8 +177,9 @@ class Committer:
                 # The group is made anew, and this lane closed, or its coordinator moves.
                 if time.monotonic() > deadline_s:
                     raise
-                log.info("claims again", topic=at.topic, partition=at.partition,
-                         problem=repr(problem))  # fmt: skip
+                log.info(
+                    "claims again", topic=at.topic, partition=at.partition, problem=repr(problem)
+                )
                 await asyncio.sleep(_CLAIM_PAUSE_S)
 
     # -- lanes --------------------------------------------------------------------

@@ -19,7 +19,7 @@ from streams.core.tags.windows import Window, bounded
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """What is held of values, how two make one, and how it is shown."""
+    """What is kept of values, how two make one, and how it is shown."""
 
     accept: Callable[[object], Any]
     join: Callable[[Any, Any], Any]
@@ -27,7 +27,7 @@ class Aggregate:
 
 
 class Lifelong(Lasting):
-    """An aggregate over all time: ``[code, held]``."""
+    """An aggregate over all time: ``[code, kept]``."""
 
     empty: ClassVar[Value] = None
 
@@ -46,10 +46,10 @@ class Lifelong(Lasting):
     def read(self, cell: Cell, at_ms: int) -> Value:
         return None if cell[1] is None else self._aggregate.show(cell[1])
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        if two[1] is not None:
-            self.fold(one, clock_ms, clock_ms, two[1])
-        return one
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        if other[1] is not None:
+            self.fold(cell, clock_ms, clock_ms, other[1])
+        return cell
 
 
 class Sliding:
@@ -73,8 +73,8 @@ class Sliding:
         return before, after
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        held = self._window.held(cell, at_ms)
-        return self._aggregate.show(reduce(self._aggregate.join, held)) if held else None
+        amounts = self._window.within(cell, at_ms)
+        return self._aggregate.show(reduce(self._aggregate.join, amounts)) if amounts else None
 
     def expiry_ms(self, cell: Cell) -> int:
         return 0 if cell[2] is None else self._window.empty_at_ms(cell)
@@ -84,10 +84,10 @@ class Sliding:
         cell[2] = after = self.read(cell, now_ms)
         return before, after, min(now_ms, empty_ms or now_ms)
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        made = self._window.merge(one, two, clock_ms)
-        made[2] = self.read(made, clock_ms)
-        return made
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        merged = self._window.merge(cell, other, clock_ms)
+        merged[2] = self.read(merged, clock_ms)
+        return merged
 
 
 def _pair(raw: object) -> list[int] | None:
@@ -95,8 +95,8 @@ def _pair(raw: object) -> list[int] | None:
     return None if amount is None else [amount, 1]
 
 
-def _join_pairs(one: list[int], two: list[int]) -> list[int]:
-    return [bounded(one[0] + two[0]), one[1] + two[1]]
+def _join_pairs(pair: list[int], other: list[int]) -> list[int]:
+    return [bounded(pair[0] + other[0]), pair[1] + other[1]]
 
 
 def _mean(pair: list[int]) -> Value:

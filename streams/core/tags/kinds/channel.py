@@ -39,11 +39,11 @@ class FirstLast(Lasting):
             None if first_ms is None else {"first": first, "last": first if last is None else last}
         )
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        if two[1] is not None:
-            self._take(one, two[1], two[2])
-            self._take(one, two[1] + two[3], two[2] if two[4] is None else two[4])
-        return one
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        if other[1] is not None:
+            self._take(cell, other[1], other[2])
+            self._take(cell, other[1] + other[3], other[2] if other[4] is None else other[4])
+        return cell
 
     def _take(self, cell: Cell, at_ms: int, value: Value) -> None:
         _, first_ms, first, since_ms, last = cell

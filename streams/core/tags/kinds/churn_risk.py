@@ -9,7 +9,7 @@ regularity, the risk after a silence of t is the share of intervals that are no 
 
 in the form of Wilson and Hilferty (PNAS 17, 1931), which errs by less than 0.02 for k >= 1.
 k lies between 1 (events at random: a Poisson process) and 25, and is 1 under three
-intervals; who has none has the shop's ``rhythm``. The risk is told in tenths, rounded
+intervals; who has none has the shop's ``rhythm``. The risk is shown in tenths, rounded
 down: each is a step at its own time, so what was last written is always what holds.
 """
 # ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
@@ -53,7 +53,7 @@ class Churn:
         self._first_ms, self._last_ms, self._mean_ms, self._regularity = 0, 0, 0.0, 1.0
 
     def narrow(self, parts: Collection[str]) -> None:
-        """Step only where one of these parts of the value can move: for who waits for no other."""
+        """Step only when one of ``parts`` of the value can change: nobody waits for the others."""
         if set(parts) == {"level"}:
             self._steps = sorted((self._middle, self._high))
 
@@ -111,11 +111,11 @@ class Churn:
             self._mean_ms, self._regularity = rhythm(times, self._rhythm_ms)
             self._gaps, self._first_ms, self._last_ms = gaps, first_ms, times[-1]
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        if two[3] is not None:
-            _take(one, _times(two))
-            one[1], one[2] = self._rank(one, clock_ms), clock_ms
-        return one
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        if other[3] is not None:
+            _take(cell, _times(other))
+            cell[1], cell[2] = self._rank(cell, clock_ms), clock_ms
+        return cell
 
 
 def _value(shown: int | None) -> Value:
@@ -131,8 +131,8 @@ def _times(cell: Cell) -> list[int]:
 
 def _take(cell: Cell, more: Iterable[int]) -> None:
     times = _times(cell)
-    for one in more:
-        insort(times, one)
+    for time_ms in more:
+        insort(times, time_ms)
     del times[:-TIMES]
     cell[3], cell[4] = times[0], [later - earlier for earlier, later in pairwise(times)]
 

@@ -56,14 +56,14 @@ class Decay:
         cell[3] = after = self._score(cell, now_ms)
         return unscaled(before), unscaled(after), min(now_ms, gone_ms or now_ms)
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        periods, more = self._periods(one, clock_ms), self._periods(two, clock_ms)
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        periods, more = self._periods(cell, clock_ms), self._periods(other, clock_ms)
         if not periods:
-            one[2] = two[2]
-        add_all(periods, more, two[2] - one[2])
-        prune(periods, clock_ms // self._half_life_ms - one[2])
-        one[3] = self._score(one, clock_ms)
-        return one
+            cell[2] = other[2]
+        add_all(periods, more, other[2] - cell[2])
+        prune(periods, clock_ms // self._half_life_ms - cell[2])
+        cell[3] = self._score(cell, clock_ms)
+        return cell
 
     def _score(self, cell: Cell, at_ms: int) -> int:
         last, rest_ms = divmod(at_ms, self._half_life_ms)

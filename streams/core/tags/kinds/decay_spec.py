@@ -13,7 +13,7 @@ from streams.core.tags.kinds.decay import Decay
 
 
 class DecayTag(EventTag):
-    """A score: each event adds its weight, times ``value`` if given; it halves in ``half_life``."""
+    """A score that halves in ``half_life``: each event adds its weight, times ``value`` if set."""
 
     kind: Literal["decay"]
     value: EventPath | None = None

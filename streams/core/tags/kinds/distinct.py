@@ -23,7 +23,7 @@ from streams.core.tags.values import MAX_KEY, Value, key_text
 class Distinct(Lasting):
     """A count of different values: ``[code, hashes or sketch, count of the sketch]``.
 
-    Exact up to 16 values, held as hashes of 32 bits (two share one for a user in 36
+    Exact up to 16 values, kept as hashes of 32 bits (two share one for a user in 36
     million); over that a HyperLogLog sketch of 64 registers with a standard error of 13 %.
     Which of the two, and every register, follows from the set of values alone: it depends
     neither on the order nor on what is merged with what.
@@ -44,24 +44,24 @@ class Distinct(Lasting):
         accept = self.accept
 
         def take(event: Event) -> object:
-            found = value(event)
-            return hash_of(found) if type(found) is str and len(found) <= MAX_KEY else accept(found)
+            raw = value(event)
+            return hash_of(raw) if type(raw) is str and len(raw) <= MAX_KEY else accept(raw)
 
         return take
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: bytes) -> tuple[Value, Value]:
-        held, before = cell[1], cell[2]
+        hashes, before = cell[1], cell[2]
         if before:
-            sketch = registered(held, value)
-            if sketch is held:
+            sketch = registered(hashes, value)
+            if sketch is hashes:
                 return UNMOVED
             _set(cell, sketch)
             return before, cell[2]
         # Bytes of two neighbours may spell a hash across their border.
-        if value in held and value in hashes_of(held):
+        if value in hashes and value in hashes_of(hashes):
             return UNMOVED
-        cell[1] = held + value
-        before = len(held) // HASH_BYTES
+        cell[1] = hashes + value
+        before = len(hashes) // HASH_BYTES
         if before == MAX_HASHES:
             _set(cell, reduce(registered, hashes_of(cell[1]), EMPTY))
         return before, cell[2] or before + 1
@@ -70,15 +70,15 @@ class Distinct(Lasting):
         sketched: int = cell[2]
         return sketched or len(cell[1]) // HASH_BYTES
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        if two[2]:
-            one, two = two, one
-        if not two[2]:
-            for value in hashes_of(two[1]):
-                self.fold(one, clock_ms, clock_ms, value)
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        if other[2]:
+            cell, other = other, cell
+        if not other[2]:
+            for value in hashes_of(other[1]):
+                self.fold(cell, clock_ms, clock_ms, value)
         else:
-            _set(one, bytes(map(max, one[1], two[1])))
-        return one
+            _set(cell, bytes(map(max, cell[1], other[1])))
+        return cell
 
 
 def _set(cell: Cell, sketch: bytes) -> None:

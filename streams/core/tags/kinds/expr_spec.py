@@ -35,8 +35,8 @@ def _holds(tag: MadeTag) -> Holds:
 
 def _means(tag: MadeTag) -> str:
     names = _names(tag)
-    made = f"the first that holds of {', '.join(names)}, else {tag.otherwise}"
-    return made if names else "a number computed of tags"
+    cases = f"the first that holds of {', '.join(names)}, else {tag.otherwise}"
+    return cases if names else "a number computed of tags"
 
 
 SPEC: Final[MadeSpec[ExprTag]] = MadeSpec(

@@ -44,8 +44,8 @@ class Flag:
         cell[3] = after
         return before, after, since_ms
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
         for side, value in ((1, True), (2, False)):
-            if two[side] is not None:
-                self.fold(one, two[side], clock_ms, value)
-        return one
+            if other[side] is not None:
+                self.fold(cell, other[side], clock_ms, value)
+        return cell

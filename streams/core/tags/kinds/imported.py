@@ -44,10 +44,10 @@ class Imported(Lasting):
         value: Value = cell[2]
         return value
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        if two[1] is not None:
-            self.fold(one, two[1], clock_ms, (two[2],))
-        return one
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        if other[1] is not None:
+            self.fold(cell, other[1], clock_ms, (other[2],))
+        return cell
 
 
 def imported(tag: str) -> Callable[[Event], object]:

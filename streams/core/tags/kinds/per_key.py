@@ -41,23 +41,23 @@ class PerKey(Lasting):
     def read(self, cell: Cell, at_ms: int) -> Value:
         return self._counts(cell)
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        for key, (count, latest) in two[2].items():
-            self._add(one, key, count, two[1] + latest)
-        return one
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        for key, (count, latest) in other[2].items():
+            self._add(cell, key, count, other[1] + latest)
+        return cell
 
     def _counts(self, cell: Cell) -> dict[str, Any] | None:
-        return {key: held[0] for key, held in cell[2].items()} or None
+        return {key: entry[0] for key, entry in cell[2].items()} or None
 
     def _add(self, cell: Cell, key: str, count: int, minute: int) -> None:
         keys: dict[str, list[int]] = cell[2]
         if not keys:
             cell[1] = minute
         minute -= cell[1]
-        held = keys.get(key)
-        if held is None:
+        entry = keys.get(key)
+        if entry is None:
             keys[key] = [count, minute]
             if len(keys) > self._most:
-                del keys[min(keys, key=lambda one: (keys[one][1], one))]
+                del keys[min(keys, key=lambda seen: (keys[seen][1], seen))]
             return
-        held[0], held[1] = bounded(held[0] + count), max(held[1], minute)
+        entry[0], entry[1] = bounded(entry[0] + count), max(entry[1], minute)

@@ -1,6 +1,6 @@
 """RFM: scores of recency, frequency and money, of which time alone moves the first.
 
-Of the events only the last time, the number and the sum are held: late and out-of-order
+Of the events only the last time, the number and the sum are kept: late and out-of-order
 events count fully, and ``merge`` takes the later last and the sums.
 """
 # ruff: noqa: D102, ANN401 - the methods and their arguments are those of the protocol
@@ -50,15 +50,15 @@ class Rfm(Stepped):
     def accept(self, raw: object) -> object | None:
         return scaled(raw)
 
-    def held(self, cell: Cell, at_ms: int) -> Any:
+    def stands(self, cell: Cell, at_ms: int) -> Any:
         r = 5 - bisect_right(self._recency, at_ms - cell[2])
         f = 1 + bisect_right(self._frequency, cell[4])
         return 100 * r + 10 * f + 1 + bisect_right(self._monetary, cell[5])
 
-    def show(self, held: Any) -> Value:
-        if not held:
+    def show(self, step: Any) -> Value:
+        if not step:
             return None
-        (r, fm), high = divmod(held, 100), self._high
+        (r, fm), high = divmod(step, 100), self._high
         f, m = divmod(fm, 10)
         return {"r": r, "f": f, "m": m, "segment": SEGMENTS[r >= high, f >= high, m >= high]}
 
@@ -70,9 +70,9 @@ class Rfm(Stepped):
         cell[2] = max(cell[2], at_ms)
         cell[4], cell[5] = cell[4] + 1, bounded(cell[5] + value)
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        if two[2]:
-            one[2] = max(one[2], two[2])
-            one[4], one[5] = one[4] + two[4], bounded(one[5] + two[5])
-            one[1], one[3] = self.held(one, clock_ms), clock_ms - one[2]
-        return one
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        if other[2]:
+            cell[2] = max(cell[2], other[2])
+            cell[4], cell[5] = cell[4] + other[4], bounded(cell[5] + other[5])
+            cell[1], cell[3] = self.stands(cell, clock_ms), clock_ms - cell[2]
+        return cell

@@ -1,6 +1,6 @@
 """Lifecycle stages: which one holds by the age of a user's first and last event.
 
-Of the events only the first and last time are held: late and out-of-order events count
+Of the events only the first and last time are kept: late and out-of-order events count
 fully, and ``merge`` takes the earlier first and the later last.
 """
 # ruff: noqa: D102, ANN401, ARG002 - the methods and their arguments are those of the protocol
@@ -37,7 +37,7 @@ class Stage(Stepped):
     def accept(self, raw: object) -> object | None:
         return 0  # only the time counts
 
-    def held(self, cell: Cell, at_ms: int) -> Any:
+    def stands(self, cell: Cell, at_ms: int) -> Any:
         last = at_ms - cell[2]
         first = last + cell[4]
         for name, from_first, to_first, from_last, to_last in self._stages:
@@ -62,11 +62,11 @@ class Stage(Stepped):
         elif last_ms - at_ms > cell[4]:
             cell[4] = last_ms - at_ms
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        if two[2]:
-            self.fold(one, two[2], clock_ms, 0)
-            self.fold(one, two[2] - two[4], clock_ms, 0)
-        return one
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        if other[2]:
+            self.fold(cell, other[2], clock_ms, 0)
+            self.fold(cell, other[2] - other[4], clock_ms, 0)
+        return cell
 
 
 def _steps(bounds: Iterable[Iterable[float]]) -> list[int]:

@@ -30,9 +30,9 @@ def most_values(k: int) -> int:
 class TopK(Lasting):
     """The heaviest values: ``[code, half_life_ms, base, newest, shown, {value: periods}]``.
 
-    All weights decay alike, so time alone never changes the order: it is told at the
+    All weights decay alike, so time alone never changes the order: it is emitted at the
     newest event, and the favourite of a user who is away stays the favourite. Of equals
-    the first by text leads. 12 values are held (four times k if that is more), and cut to the
+    the first by text leads. 12 values are kept (four times k if that is more), and cut to the
     nine (three times k) heaviest when there are more: so a new one has time to grow. The first
     ``shown`` of them are the heaviest, in order.
     """
@@ -57,8 +57,8 @@ class TopK(Lasting):
         scaled_weights = {name: round(factor * TOPK_SCALE) for name, factor in weights.items()}
 
         def take(event: Event) -> object:
-            found = value(event)
-            key = found if type(found) is str and len(found) <= MAX_KEY else key_text(found)
+            raw = value(event)
+            key = raw if type(raw) is str and len(raw) <= MAX_KEY else key_text(raw)
             return None if key is None else (key, scaled_weights.get(event.event, TOPK_SCALE))
 
         return take
@@ -92,14 +92,14 @@ class TopK(Lasting):
     def read(self, cell: Cell, at_ms: int) -> Value:
         return self._shown(cell)
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        keys, more = self._keys(one, clock_ms), self._keys(two, clock_ms)
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        keys, more = self._keys(cell, clock_ms), self._keys(other, clock_ms)
         if not keys:
-            one[2] = two[2]
+            cell[2] = other[2]
         for key, periods in more.items():
-            add_all(keys.setdefault(key, {}), periods, two[2] - one[2])
-        self._rank(one)
-        return one
+            add_all(keys.setdefault(key, {}), periods, other[2] - cell[2])
+        self._rank(cell)
+        return cell
 
     def _shown(self, cell: Cell) -> list[str] | None:
         return list(islice(cell[5], min(cell[4], self._k))) if cell[4] else None
@@ -113,7 +113,7 @@ class TopK(Lasting):
             at -= 1
         if at >= self._k or (at == was < len(before)):
             return before
-        after = [one for one in before if one != key]
+        after = [other for other in before if other != key]
         after.insert(at, key)
         return self._order(cell, after[: self._k])
 
@@ -121,7 +121,7 @@ class TopK(Lasting):
         keys = cell[5]
         cell[4] = len(first)
         if first != list(islice(keys, len(first))):
-            cell[5] = {one: keys[one] for one in first} | keys
+            cell[5] = {other: keys[other] for other in first} | keys
         return first
 
     def _rank(self, cell: Cell) -> Value:

@@ -39,12 +39,12 @@ def _judge(tag: TopkTag, have: list[str] | None, want: Any, _exact: str) -> Judg
     if len(weights) > most_values(tag.k):
         return Judgement(pairs, beyond=True)
     best = sorted(weights.values(), reverse=True)[: tag.k]
-    given = [weights.get(key, 0.0) for key in have or []]
-    close = len(given) <= len(best) and all(
-        weight >= wanted * (1 - _CLOSE) for weight, wanted in zip(given, best, strict=False)
+    weighed = [weights.get(key, 0.0) for key in have or []]
+    close = len(weighed) <= len(best) and all(
+        weight >= wanted * (1 - _CLOSE) for weight, wanted in zip(weighed, best, strict=False)
     )
     # What is missing must have faded.
-    drift = not close or any(weight > best[0] * 1e-5 for weight in best[len(given) :])
+    drift = not close or any(weight > best[0] * 1e-5 for weight in best[len(weighed) :])
     return Judgement(pairs[: tag.k], drift=drift)
 
 

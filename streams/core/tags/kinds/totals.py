@@ -34,8 +34,8 @@ class Ever(Lasting):
         total: int = cell[1]
         return total if self._show is None else self._show(total)
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        return [self.code, bounded(one[1] + two[1])]
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        return [self.code, bounded(cell[1] + other[1])]
 
 
 class Rolling:
@@ -73,10 +73,10 @@ class Rolling:
         show = self._show
         return (before, after, since_ms) if show is None else (show(before), show(after), since_ms)
 
-    def merge(self, one: Cell, two: Cell, clock_ms: int) -> Cell:
-        made = self._window.merge(one, two, clock_ms)
-        made[2] = bounded(self._window.total(made, clock_ms))
-        return made
+    def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
+        merged = self._window.merge(cell, other, clock_ms)
+        merged[2] = bounded(self._window.total(merged, clock_ms))
+        return merged
 
 
 @dataclass(frozen=True, slots=True)
