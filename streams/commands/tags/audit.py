@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from graphlib import TopologicalSorter
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -185,13 +186,12 @@ def _judge_expr(verdict: Verdict, user: str, have: object, want: object) -> None
 
 def _in_order(tags: tuple[Tag, ...]) -> list[Tag]:
     """Return tags such that each stands after those that it is made of."""
-    waiting, done = {tag.id: tag for tag in tags}, list[Tag]()
-    while waiting:
-        for tag in list(waiting.values()):
-            reads = {ref.path[0] for ref in expr_refs(tag)} if isinstance(tag, MadeTag) else ()
-            if not waiting.keys() & set(reads):
-                done.append(waiting.pop(tag.id))
-    return done
+    by_id = {tag.id: tag for tag in tags}
+    reads = {
+        tag.id: {ref.path[0] for ref in expr_refs(tag)} if isinstance(tag, MadeTag) else set()
+        for tag in tags
+    }
+    return [by_id[tag_id] for tag_id in TopologicalSorter(reads).static_order()]
 
 
 def _expected(sql: TagAudit, tag: Tag, at_ms: int, known: dict[str, Expected]) -> Expected:
