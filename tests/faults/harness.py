@@ -5,6 +5,7 @@ The oracle is a fold over the input log that shares no code with the runtime.
 
 import asyncio
 import contextlib
+import inspect
 import itertools
 import os
 import random
@@ -15,7 +16,7 @@ import sys
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,24 @@ LOST_BATCH = "a batch between"
 RESTARTABLE = (1, 3)
 
 
+async def until(
+    condition: Callable[[], Any], problem: Callable[[], str], *, pause_s: float = 0.05
+) -> Any:  # noqa: ANN401 - whatever is waited for
+    """Return the value of a condition, async or not, once it is neither false nor ``None``.
+
+    Fails with the problem when the deadline has passed.
+    """
+    deadline_s = time.monotonic() + DEADLINE_S
+    while True:
+        value = condition()
+        if inspect.isawaitable(value):
+            value = await value
+        if value is not None and value is not False:
+            return value
+        assert time.monotonic() < deadline_s, problem()
+        await asyncio.sleep(pause_s)
+
+
 class Worker:
     """One worker process and what it wrote to stderr; *buggy* if a fault was sown into it."""
 
@@ -55,6 +74,16 @@ class Worker:
     def figures(self, name: str) -> list[int]:
         """Return the numbers that it told as ``name=N``, in order."""
         return [int(number) for number in re.findall(rf"^{name}=(\d+)", self.said(), re.MULTILINE)]
+
+    def owned(self) -> set[int]:
+        """Return the partitions that it got by its last assignment."""
+        told = re.findall(r"^generation=\d+ partitions=\[(.*)\]", self.said(), re.MULTILINE)
+        return {int(number) for number in told[-1].split(",") if number.strip()} if told else set()
+
+    def followed(self) -> dict[int, int]:
+        """Return how far its standbys have come, by partition (with ``counting_tell_standby``)."""
+        told = re.findall(r"^standby=(\d+) position=(\d+)$", self.said(), re.MULTILINE)
+        return {int(partition): int(position) for partition, position in told}
 
     def restored(self) -> list[int]:
         """Return how many changelog records each of its restores read, in order."""
@@ -84,12 +113,8 @@ class Worker:
         """Return once it got partitions for the Nth time."""
         await self._until(lambda: len(self.figures("generation")) >= times, "no assignment")
 
-    async def _until(self, found: Any, problem: str) -> Any:  # noqa: ANN401 - whatever was waited for
-        deadline_s = time.monotonic() + DEADLINE_S
-        while (value := found()) is None or value is False:
-            assert time.monotonic() < deadline_s, f"{problem}: {self.said()[-2000:]}"
-            await asyncio.sleep(0.05)
-        return value
+    async def _until(self, condition: Callable[[], Any], problem: str) -> Any:  # noqa: ANN401 - as above
+        return await until(condition, lambda: f"{problem}: {self.said()[-2000:]}")
 
     def rss_mb(self) -> float:
         """Return its resident memory now."""
@@ -218,6 +243,10 @@ class Run:
                     found += [(r.key, r.value, tp.partition, r.offset) for r in records]
             return found
 
+    async def state_ends(self) -> dict[int, int]:
+        """Return the offset behind the last state of each partition that has one."""
+        return {partition: offset + 1 for *_, partition, offset in await self.read("state")}
+
     async def lag(self) -> int:
         """Return how many input records are not committed by the group."""
         return sum(end - done for end, done in (await self._progress()).values())
@@ -237,22 +266,31 @@ class Run:
 
     async def wait_for_outputs(self, count: int) -> None:
         """Return when that many lines are committed."""
-        deadline_s = time.monotonic() + DEADLINE_S
-        while (seen := len(await self.read("out"))) < count:
-            assert time.monotonic() < deadline_s, f"{seen} of {count} outputs"
+        seen = 0
+
+        async def enough() -> bool:
+            nonlocal seen
+            seen = len(await self.read("out"))
             self.assert_somebody_works()
-            await asyncio.sleep(0.3)
+            return seen >= count
+
+        await until(enough, lambda: f"{seen} of {count} outputs", pause_s=0.3)
 
     async def drained(self, *, restart: bool = False) -> None:
         """Return when all input is committed; with *restart* as a supervisor would have it."""
-        deadline_s = time.monotonic() + DEADLINE_S
-        while lag := await self.lag():
-            assert time.monotonic() < deadline_s, f"{lag} records not committed"
+        lag = 0
+
+        async def done() -> bool:
+            nonlocal lag
+            if not (lag := await self.lag()):
+                return True
             ends = [worker.process.poll() for worker in self.workers]
             if restart and None not in ends and ends[-1] in RESTARTABLE:
                 self.start()
             self.assert_somebody_works()
-            await asyncio.sleep(0.2)
+            return False
+
+        await until(done, lambda: f"{lag} records not committed", pause_s=0.2)
 
     def assert_somebody_works(self) -> None:
         """Fail with the last log if no worker lives."""
@@ -342,13 +380,14 @@ class Run:
         """Wait until no transaction is open: offsets can show before the markers elsewhere."""
         names = [f"{self.prefix}.{topic}" for topic in ("out", "state")]
         tps = [TopicPartition(name, p) for name in names for p in range(PARTITIONS)]
-        deadline_s = time.monotonic() + DEADLINE_S
         levels = ("read_committed", "read_uncommitted")
         both = [AIOKafkaConsumer(bootstrap_servers=self.kafka, isolation_level=x) for x in levels]
         async with both[0] as stable, both[1] as newest:
-            while await stable.end_offsets(tps) != await newest.end_offsets(tps):
-                assert time.monotonic() < deadline_s, "a transaction stays open"
-                await asyncio.sleep(0.1)
+
+            async def none_open() -> bool:
+                return bool(await stable.end_offsets(tps) == await newest.end_offsets(tps))
+
+            await until(none_open, lambda: "a transaction stays open")
 
     async def evidence(self) -> dict[str, int]:
         """Return what shows that a fault had an effect, all zero where none had.

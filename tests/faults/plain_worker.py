@@ -1,7 +1,7 @@
 """An ordinary Faust app on the micro-batch transport: one agent with batches, one without.
 
 Run as ``python plain_worker.py BOOTSTRAP PREFIX``: prints one line per finished message;
-a record whose value is ``stick`` is never finished.
+a record whose value is ``stick`` is never finished, and prints ``stuck`` instead.
 """
 
 import asyncio
@@ -31,10 +31,11 @@ use_micro_batches(app, BOOTSTRAP, frozenset(), isolation_level="read_committed")
 
 
 async def finish(what: str, values: list[bytes]) -> None:
-    if b"stick" in values:
-        await asyncio.sleep(3600)
-    sys.stdout.write(f"{what} {len(values)}\n")
+    stuck = b"stick" in values
+    sys.stdout.write("stuck\n" if stuck else f"{what} {len(values)}\n")
     sys.stdout.flush()
+    if stuck:
+        await asyncio.Event().wait()
 
 
 @app.agent(app.topic(f"{PREFIX}.batched", schema=BatchSchema()), concurrency=2)

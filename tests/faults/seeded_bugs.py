@@ -14,7 +14,7 @@ from functools import partialmethod
 from typing import Any, Final
 
 import faust
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from streams.agents.ports import Batch
 from streams.runtime import worker
@@ -22,6 +22,7 @@ from streams.runtime.lanes.committer import Committed, Committer
 from streams.runtime.lanes.lane import PartitionLane
 from streams.runtime.lanes.lanes import Lanes, Process
 from streams.runtime.state import shard
+from streams.runtime.state.standby import Shelf
 
 # Patched as Any: a bug fits no signature.
 _committer: Any = Committer
@@ -30,6 +31,7 @@ _lanes: Any = Lanes
 _worker: Any = worker
 _table: Any = shard
 _shard: Any = shard.Shard
+_shelf: Any = Shelf
 _commit = Committer._commit
 _run = Lanes.run
 _processed = PartitionLane.processed
@@ -47,6 +49,8 @@ def sow(environ: Mapping[str, str]) -> None:
         _trace()
     if environ.get("COUNTING_TELL_PENDING"):
         _tell_pending()
+    if environ.get("COUNTING_TELL_STANDBY"):
+        _tell_standby()
 
 
 def _no_guard() -> None:
@@ -145,6 +149,20 @@ def _tell_pending() -> None:
         await inner(lane, next_offset)
 
     _lane.processed = processed
+
+
+def _tell_standby() -> None:
+    inner = Shelf._apply_next
+    told: dict[int, int] = {}
+
+    async def apply_next(shelf: Shelf, consumer: AIOKafkaConsumer) -> None:
+        await inner(shelf, consumer)
+        for partition, followed in shelf._shards.items():
+            if told.get(partition) != followed.store.position:
+                told[partition] = followed.store.position
+                sys.stderr.write(f"standby={partition} position={followed.store.position}\n")
+
+    _shelf._apply_next = apply_next
 
 
 _BUGS: Final[Mapping[str, Callable[[], None]]] = {

@@ -30,18 +30,27 @@ def test_what_came_while_the_worker_could_not_read_is_read_before_a_wait_fires(
 ) -> None:
     cart, paid, shop = unique("tea_put"), unique("tea_paid"), unique("deaf")
     rule = {
-        "id": "left", "steps": [{"send": {"via": ["log"], "template": "left"}}],
-        "trigger": {"absence": {"after": {"event": cart}, "none": {"event": paid, "join": []},
-                                "within": f"{WITHIN_S}s"}},
-    }  # fmt: skip
+        "id": "left",
+        "steps": [{"send": {"via": ["log"], "template": "left"}}],
+        "trigger": {
+            "absence": {
+                "after": {"event": cart},
+                "none": {"event": paid, "join": []},
+                "within": f"{WITHIN_S}s",
+            }
+        },
+    }
     (tmp_path / "plan.yaml").write_text(json.dumps({"events": {cart: {}, paid: {}}}))
     (tmp_path / "rules.yaml").write_text(json.dumps({"rules": [rule]}))
-    env = environment(kafka, tmp_path, SIYU_TIMER_SETTLE_MS=str(SETTLE_MS),
-                      SIYU_WORKER_SESSION_TIMEOUT_S="20")  # fmt: skip
+    env = environment(
+        kafka, tmp_path, SIYU_TIMER_SETTLE_MS=str(SETTLE_MS), SIYU_WORKER_SESSION_TIMEOUT_S="20"
+    )
 
     def send(event: str, users: list[str]) -> None:
-        items = [{"userId": user, "event": event, "type": "track", "messageId": f"{user}-{event}"}
-                 for user in users]  # fmt: skip
+        items = [
+            {"userId": user, "event": event, "type": "track", "messageId": f"{user}-{event}"}
+            for user in users
+        ]
         feed.send(items, account="tea")
 
     def decided() -> dict[str, str]:

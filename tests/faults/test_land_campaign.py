@@ -17,9 +17,12 @@ from tests.land_proxy import Proxy
 pytestmark = [pytest.mark.integration, pytest.mark.faults]
 
 POINTS = (
-    "land.before_plan", "land.after_plan", "land.between_parts", "land.after_insert",
+    "land.before_plan",
+    "land.after_plan",
+    "land.between_parts",
+    "land.after_insert",
     "land.after_commit",
-)  # fmt: skip
+)
 BLOCK_ROWS = 60
 FEED = 300
 AUDIT_EVERY = 50

@@ -62,11 +62,13 @@ def test_commits_follow_done_work_and_never_pass_what_is_not(
         for topic in topics:
             _wait(f"{topic}: all 50 committed", partial(lambda t: committed(t) == 50, topic))
         send([b"stick"])
-        time.sleep(1.0)  # so that the next records come in a batch of their own
+        # Both agents hold theirs, so the next records come in a batch of their own.
+        _wait("both are stuck", lambda: log.read_text().count("stuck") == 2)
         send([b"x"] * 20)
         # With two coroutines the other one finishes most of what came after the stuck record.
         _wait("later records are finished", lambda: log.read_text().count("single") >= 60)
-        time.sleep(2.0)  # several commit intervals
+        # A commit past the stuck records would take an interval of 0.3 s or two to show.
+        time.sleep(2.0)
         assert [committed(topic) for topic in topics] == [50, 50]
     finally:
         worker.kill()
