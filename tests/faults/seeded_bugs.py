@@ -22,7 +22,7 @@ from streams.runtime.lanes.committer import Committed, Committer
 from streams.runtime.lanes.lane import PartitionLane
 from streams.runtime.lanes.lanes import Lanes, Process
 from streams.runtime.state import shard
-from streams.runtime.state.standby import Shelf
+from streams.runtime.state.standby import StandbyShards
 
 # Patched as Any: a bug fits no signature.
 _committer: Any = Committer
@@ -31,7 +31,7 @@ _lanes: Any = Lanes
 _worker: Any = worker
 _table: Any = shard
 _shard: Any = shard.Shard
-_shelf: Any = Shelf
+_standby: Any = StandbyShards
 _commit = Committer._commit
 _run = Lanes.run
 _processed = PartitionLane.processed
@@ -152,17 +152,17 @@ def _tell_pending() -> None:
 
 
 def _tell_standby() -> None:
-    inner = Shelf._apply_next
+    inner = StandbyShards._apply_next
     told: dict[int, int] = {}
 
-    async def apply_next(shelf: Shelf, consumer: AIOKafkaConsumer) -> None:
-        await inner(shelf, consumer)
-        for partition, followed in shelf._shards.items():
+    async def apply_next(standby: StandbyShards, consumer: AIOKafkaConsumer) -> None:
+        await inner(standby, consumer)
+        for partition, followed in standby._shards.items():
             if told.get(partition) != followed.store.position:
                 told[partition] = followed.store.position
                 sys.stderr.write(f"standby={partition} position={followed.store.position}\n")
 
-    _shelf._apply_next = apply_next
+    _standby._apply_next = apply_next
 
 
 _BUGS: Final[Mapping[str, Callable[[], None]]] = {
