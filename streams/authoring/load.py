@@ -99,7 +99,7 @@ def _read_all(files: Iterable[Path]) -> tuple[list[_Read], list[ConfigInvalid], 
             content = RulebookFile.model_validate(located.data)
         except ValidationError as invalid:
             faults += explain_all(located, invalid)
-            read = _what_is_left(located, invalid)
+            read = _without_wrong_items(located, invalid)
             whole = whole and read is not None
             reads += [read] if read is not None else []
         else:
@@ -108,7 +108,7 @@ def _read_all(files: Iterable[Path]) -> tuple[list[_Read], list[ConfigInvalid], 
     return reads, faults, whole
 
 
-def _what_is_left(located: Located, invalid: ValidationError) -> _Read | None:
+def _without_wrong_items(located: Located, invalid: ValidationError) -> _Read | None:
     """Return the file without its wrong tags, segments and rules; ``None`` if more is wrong."""
     wrong: set[tuple[str, int]] = set()
     for error in invalid.errors(include_url=False):

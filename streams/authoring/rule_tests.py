@@ -80,7 +80,7 @@ class Happening(Authored):
     fixed: dict[Id, JsonValue] = Field(default_factory=dict, alias="given")
 
     @model_validator(mode="after")
-    def _one(self) -> Self:
+    def _event_or_tags(self) -> Self:
         if bool(self.event) == bool(self.fixed):
             raise PydanticCustomError("happening", "write exactly one of event, given")
         return self

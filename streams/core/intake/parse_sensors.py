@@ -161,7 +161,7 @@ def _message_id(item: SensorsItem, account: str) -> str:
 
 def _identities(item: SensorsItem, properties: dict[str, Any]) -> dict[str, Any]:
     """Return the identifiers by kind; a second value of a kind keeps its Sensors name."""
-    found: dict[str, Any] = {}
+    identities: dict[str, Any] = {}
     distinct_id = item.distinct_id
     listed = dict(item.identities or {})
     if spelt := _SPELT.fullmatch(distinct_id or ""):
@@ -169,24 +169,24 @@ def _identities(item: SensorsItem, properties: dict[str, Any]) -> dict[str, Any]
         listed.setdefault(spelt[1], spelt[2])
         distinct_id = None
     if item.type == "track_signup" and item.original_id:
-        found |= {"user_id": distinct_id, "anonymous_id": item.original_id}
+        identities |= {"user_id": distinct_id, "anonymous_id": item.original_id}
     for key, value in sorted(listed.items()):
         if value in (None, ""):
             continue
         kind = _IDENTITIES.get(key)
         if kind is None and (openid := _OPENID.fullmatch(key)):
             kind, value = "openid", f"{openid[1]}:{value}"  # noqa: PLW2901 - one name for the identifier in either form
-        found[key if kind is None or kind in found else kind] = value
+        identities[key if kind is None or kind in identities else kind] = value
     if item.login_id:
-        found.setdefault("user_id", item.login_id)
+        identities.setdefault("user_id", item.login_id)
     elif properties.get("$is_login_id") is True and distinct_id:
-        found.setdefault("user_id", distinct_id)
+        identities.setdefault("user_id", distinct_id)
     # The distinct id may repeat an identifier of another kind, a plain phone among them.
-    known = (*listed.values(), *found.values())
+    known = (*listed.values(), *identities.values())
     anonymous = item.anonymous_id or (None if distinct_id in known else distinct_id)
     if anonymous:
-        found.setdefault("anonymous_id", anonymous)
-    return found
+        identities.setdefault("anonymous_id", anonymous)
+    return identities
 
 
 def _context(item: SensorsItem, properties: dict[str, Any]) -> dict[str, Any]:
@@ -205,8 +205,8 @@ def _context(item: SensorsItem, properties: dict[str, Any]) -> dict[str, Any]:
     for key in ("$scene", "$latest_scene"):
         if key in properties:
             context[key[1:]] = properties.pop(key)
-    if found := _channel(context):
-        context["channel"] = found
+    if channel := _channel(context):
+        context["channel"] = channel
     return context
 
 
@@ -223,7 +223,7 @@ def _channel(context: dict[str, Any]) -> str | None:
 
 
 def _payload(kind: str, properties: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return (properties, traits): only a set tells values that the user now has."""
+    """Return (properties, traits): only a set states values that the user now has."""
     properties.pop("$is_login_id", None)
     if kind in {"profile_set", "profile_set_once"}:
         return {"operation": kind.removeprefix("profile_")}, _plain(properties)

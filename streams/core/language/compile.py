@@ -102,23 +102,23 @@ def predicate(node: Node) -> Predicate | None:
 
 
 def chooser(choices: Sequence[tuple[Node | None, object]]) -> Chooser:
-    """Return what lists, in order, those whose condition an event meets.
+    """Return the function that lists, in order, the choices whose condition an event meets.
 
     One function for all: what several conditions read of an event is read once.
     """
     emitter = _Emitter(shared={})
-    chosen = ast.Name("found", ast.Load())
-    scope: dict[str, object] = {f"one_{i}": choice for i, (_, choice) in enumerate(choices)}
+    chosen = _name("chosen")
+    scope: dict[str, object] = {f"choice_{i}": choice for i, (_, choice) in enumerate(choices)}
     body: list[ast.stmt] = []
     for i, (node, _) in enumerate(choices):
         add: ast.stmt = ast.Expr(
-            _call(ast.Attribute(chosen, "append", ast.Load()), _name(f"one_{i}"))
+            _call(ast.Attribute(chosen, "append", ast.Load()), _name(f"choice_{i}"))
         )
         if node is None or _asks_nothing(node):
             body.append(add)
         else:
             body.append(ast.If(emitter.node(node), [add], []))
-    start = ast.Assign([ast.Name("found", ast.Store())], ast.List([], ast.Load()))
+    start = ast.Assign([ast.Name("chosen", ast.Store())], ast.List([], ast.Load()))
     body = [*emitter.reads(), start, *body, ast.Return(chosen)]
     return cast("Chooser", _defined(["e"], body, scope))
 
@@ -160,7 +160,7 @@ def _defined(
         kw_defaults=[],
         defaults=[],
     )
-    definition = ast.FunctionDef("made", arguments, body, [])
+    definition = ast.FunctionDef("compiled", arguments, body, [])
     tree = ast.fix_missing_locations(ast.Module([definition], []))
     scope: dict[str, object] = {
         "__builtins__": {},
@@ -172,7 +172,7 @@ def _defined(
         **more,
     }
     exec(compile(tree, "<rulebook>", "exec"), scope)  # noqa: S102 - our own nodes, no author's text
-    return cast("Callable[..., object]", scope["made"])
+    return cast("Callable[..., object]", scope["compiled"])
 
 
 def _name(name: str) -> ast.Name:

@@ -29,7 +29,7 @@ def value_of(tag: EventTag) -> Getter:
 
 def weighed(path: str | None, weights: Mapping[str, float]) -> Getter:
     """Return what reads ``Weighed``: the value at a path (1 without one), and its weight."""
-    read = _one if path is None else at_path(path)
+    read = _unit if path is None else at_path(path)
 
     def weigh(event: Event) -> object:
         return read(event), weights.get(event.event, 1)
@@ -72,5 +72,5 @@ def _true(event: Event) -> object:  # noqa: ARG001 - a getter that needs no even
     return True
 
 
-def _one(event: Event) -> object:  # noqa: ARG001 - as above
+def _unit(event: Event) -> object:  # noqa: ARG001 - as above
     return 1

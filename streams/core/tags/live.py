@@ -98,18 +98,18 @@ class LiveExpr:
 
     def read(self, state: State, at_ms: int) -> Value:
         """Return the value at a time."""
-        return self._made(state, at_ms) if self.touched(state) else None
+        return self._value(state, at_ms) if self.touched(state) else None
 
     def move(self, state: State, at_ms: int, *, touched: bool = False) -> tuple[Value, Value]:
         """Make the value again at a time; return what was written and what is to be."""
         cell = state.tags.read(self.group)[self.index]
         before = cell[1] if cell is not None and cell[0] == self.code else None
-        after = self._made(state, at_ms) if touched else self.read(state, at_ms)
+        after = self._value(state, at_ms) if touched else self.read(state, at_ms)
         if before != after:
             state.tags.write(self.group)[self.index] = [self.code, after]
         return before, after
 
-    def _made(self, state: State, at_ms: int) -> Value:
+    def _value(self, state: State, at_ms: int) -> Value:
         return plain(self._make(lambda tag: self._inputs[tag].read(state, at_ms)))
 
 

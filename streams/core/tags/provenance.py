@@ -41,13 +41,13 @@ def origins(packed: bytes, tags: Iterable[str]) -> dict[str, tuple[int, str]]:
 
     The message id is empty where time alone moved the tag.
     """
-    members = {
+    by_number = {
         number: (time_ms, _long(message_id))
         for time_ms, message_id, numbers in (_decode(packed) if packed else ())
         for number in _split(numbers)
     }
     numbers = {tag: number_of(tag) for tag in tags}
-    return {tag: members[number] for tag, number in numbers.items() if number in members}
+    return {tag: by_number[number] for tag, number in numbers.items() if number in by_number}
 
 
 def _short(message_id: str) -> bytes:

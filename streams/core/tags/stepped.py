@@ -20,19 +20,19 @@ class Stepped:
 
     def fold(self, cell: Cell, at_ms: int, clock_ms: int, value: int) -> tuple[Value, Value]:
         self.take(cell, at_ms, value)
-        before, after = cell[1], self.stands(cell, clock_ms)
+        before, after = cell[1], self.shown_at(cell, clock_ms)
         cell[1], cell[3] = after, clock_ms - cell[2]
         return UNMOVED if before == after else (self.show(before), self.show(after))
 
     def read(self, cell: Cell, at_ms: int) -> Value:
-        return self.show(self.stands(cell, at_ms)) if cell[2] else None
+        return self.show(self.shown_at(cell, at_ms)) if cell[2] else None
 
     def expiry_ms(self, cell: Cell) -> int:
         if not cell[2]:
             return 0
         as_of_ms: int = cell[2] + cell[3]
         while as_of_ms := self.step_ms(cell, as_of_ms):
-            if self.stands(cell, as_of_ms) != cell[1]:
+            if self.shown_at(cell, as_of_ms) != cell[1]:
                 break
         return as_of_ms
 
@@ -43,15 +43,15 @@ class Stepped:
         before, step_ms = self.show(cell[1]), self.expiry_ms(cell)
         if not step_ms or step_ms > now_ms:
             return before, before, now_ms
-        cell[1], cell[3] = self.stands(cell, step_ms), step_ms - cell[2]
+        cell[1], cell[3] = self.shown_at(cell, step_ms), step_ms - cell[2]
         return before, self.show(cell[1]), step_ms
 
-    def show(self, step: Any) -> Value:
+    def show(self, shown: Any) -> Value:
         """Return the value of what a cell holds of it."""
-        shown: Value = step
-        return shown
+        value: Value = shown
+        return value
 
-    def stands(self, cell: Cell, at_ms: int) -> Any:
+    def shown_at(self, cell: Cell, at_ms: int) -> Any:
         """Return what a cell is to hold of its value at a time."""
         raise NotImplementedError
 

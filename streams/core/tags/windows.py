@@ -104,12 +104,12 @@ class Window:
             return tiles
         was_ms, was_base = cell[1], cell[3]
         cell[1], cell[3] = self.tile_ms, was_base * was_ms // self.tile_ms
-        ours: dict[int, Any] = {}
+        rescaled: dict[int, Any] = {}
         for tile, amount in tiles.items():
             here = (was_base + tile) * was_ms // self.tile_ms - cell[3]
-            ours[here] = self._join(ours[here], amount) if here in ours else amount
-        cell[4] = ours
-        return ours
+            rescaled[here] = self._join(rescaled[here], amount) if here in rescaled else amount
+        cell[4] = rescaled
+        return rescaled
 
     def _prune(self, cell: Cell, oldest: int) -> None:
         kept = {tile: amount for tile, amount in cell[4].items() if tile >= oldest}

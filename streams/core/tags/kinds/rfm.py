@@ -50,15 +50,15 @@ class Rfm(Stepped):
     def accept(self, raw: object) -> object | None:
         return scaled(raw)
 
-    def stands(self, cell: Cell, at_ms: int) -> Any:
+    def shown_at(self, cell: Cell, at_ms: int) -> Any:
         r = 5 - bisect_right(self._recency, at_ms - cell[2])
         f = 1 + bisect_right(self._frequency, cell[4])
         return 100 * r + 10 * f + 1 + bisect_right(self._monetary, cell[5])
 
-    def show(self, step: Any) -> Value:
-        if not step:
+    def show(self, shown: Any) -> Value:
+        if not shown:
             return None
-        (r, fm), high = divmod(step, 100), self._high
+        (r, fm), high = divmod(shown, 100), self._high
         f, m = divmod(fm, 10)
         return {"r": r, "f": f, "m": m, "segment": SEGMENTS[r >= high, f >= high, m >= high]}
 
@@ -74,5 +74,5 @@ class Rfm(Stepped):
         if other[2]:
             cell[2] = max(cell[2], other[2])
             cell[4], cell[5] = cell[4] + other[4], bounded(cell[5] + other[5])
-            cell[1], cell[3] = self.stands(cell, clock_ms), clock_ms - cell[2]
+            cell[1], cell[3] = self.shown_at(cell, clock_ms), clock_ms - cell[2]
         return cell

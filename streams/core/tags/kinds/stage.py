@@ -37,7 +37,7 @@ class Stage(Stepped):
     def accept(self, raw: object) -> object | None:
         return 0  # only the time counts
 
-    def stands(self, cell: Cell, at_ms: int) -> Any:
+    def shown_at(self, cell: Cell, at_ms: int) -> Any:
         last = at_ms - cell[2]
         first = last + cell[4]
         for name, from_first, to_first, from_last, to_last in self._stages:
@@ -49,9 +49,9 @@ class Stage(Stepped):
         last_ms, first_ms = cell[2], cell[2] - cell[4]
         first = bisect_right(self._first, after_ms - first_ms)
         last = bisect_right(self._last, after_ms - last_ms)
-        one = first_ms + self._first[first] if first < len(self._first) else 0
-        two = last_ms + self._last[last] if last < len(self._last) else 0
-        return min(one, two) if one and two else one or two
+        by_first = first_ms + self._first[first] if first < len(self._first) else 0
+        by_last = last_ms + self._last[last] if last < len(self._last) else 0
+        return min(by_first, by_last) if by_first and by_last else by_first or by_last
 
     def take(self, cell: Cell, at_ms: int, value: int) -> None:
         last_ms = cell[2]
@@ -71,4 +71,4 @@ class Stage(Stepped):
 
 def _steps(bounds: Iterable[Iterable[float]]) -> list[int]:
     """Return the ages at which something may change, in order."""
-    return sorted({int(one) for pair in bounds for one in pair if abs(one) != EVER})
+    return sorted({int(age) for ages in bounds for age in ages if abs(age) != EVER})

@@ -88,9 +88,9 @@ class Amount:
     show: Callable[[int], int | float] | None
 
 
-def _one(raw: object) -> int:  # noqa: ARG001 - each event is one, whatever it holds
+def _unit(raw: object) -> int:  # noqa: ARG001 - each event is one, whatever it holds
     return 1
 
 
-COUNT: Final = Amount(_one, None)
+COUNT: Final = Amount(_unit, None)
 SUM: Final = Amount(scaled, unscaled)
