@@ -151,6 +151,8 @@ def _type_faults(name: str, spec: PropertySpec, place: Place) -> Iterator[Fault]
         yield Fault((*place, "min"), f"min {spec.min} is over max {spec.max}")
     if spec.type not in (*_NUMBERS, *_TEXTS) and (spec.min, spec.max) != (None, None):
         yield Fault(place, f"min and max bound numbers and texts, and {name} is {spec.type}")
+    if spec.type in _TEXTS and min(spec.min or 0, spec.max or 0) < 0:
+        yield Fault(place, f"min and max of a text are its length, and {name} has one below 0")
     if spec.items != "any" and spec.type != "array":
         yield Fault((*place, "items"), f"only an array has items, and {name} is {spec.type}")
     if spec.pii in ("phone", "email") and spec.type not in (*_TEXTS, "integer"):

@@ -20,10 +20,7 @@ def test_data_is_the_same_each_time_and_reaches_the_touch_rule() -> None:
     assert sum(first.counts.values()) == first.events == 20_000
 
 
-def test_engines_do_equal_work_and_topics_are_deleted(
-    stack: StackInfo, kafka_admin: KafkaAdminClient
-) -> None:
-    assert stack.kafka
+def test_engines_do_equal_work_and_topics_are_deleted(kafka_admin: KafkaAdminClient) -> None:
     found = harness.run(vs=["aiokafka"], events=20_000, users=500, rounds=1, quiet=True)
     assert found["checks"]["touch counts equal"]
     assert found["checks"]["state counts equal"]
@@ -32,8 +29,8 @@ def test_engines_do_equal_work_and_topics_are_deleted(
     assert not [name for name in kafka_admin.list_topics() if name.startswith("bench-")]
 
 
-def test_restored_users_are_found(stack: StackInfo) -> None:
-    assert stack.kafka
+@pytest.mark.usefixtures("stack")
+def test_restored_users_are_found() -> None:
     found = restore.run(users=5000, rounds=1, quiet=True)
     assert found["checks"]["sampled users are there"]
     assert found["results"]["restore"]["users_found"] == [1000]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.events import Event, encode_event
-from sinks.clickhouse.rows import _plain_part, _sorted_parts, build_parts, span_of
+from sinks.clickhouse.rows import build_parts, span_of
 
 MONTH_MS = 31 * 86_400_000
 
@@ -82,11 +82,15 @@ def test_all_columns_of_a_part_are_of_one_length(records: list[Logged]) -> None:
         assert len(part.columns) == len(part.table.columns)
 
 
-@given(blocks())
-def test_a_block_without_a_fault_is_built_the_short_way_and_gives_the_same(
-    records: list[Logged],
+@given(st.lists(st.integers(0, 10**12), min_size=1, max_size=600), st.booleans())
+def test_a_block_with_a_fault_or_of_two_months_is_built_record_by_record_to_the_same_rows(
+    numbers: list[int],
+    apart: bool,  # noqa: FBT001 - hypothesis passes it
 ) -> None:
-    span = span_of("events", 0, records)
-    short, long = _plain_part(span, records), _sorted_parts(span, records)
-    plain = len(long) == 1 and long[0].table.name == "events"
-    assert [short] == (long if plain else [None])
+    good = [Logged(offset, 0, _good(number)) for offset, number in enumerate(numbers)]
+    other = Logged(len(good), MONTH_MS, _good(0)) if apart else Logged(len(good), 0, b"?")
+    span = span_of("events", 0, good)
+    (short,) = build_parts(span, good)
+    long, rest = build_parts(span, [*good, other])
+    assert (long.table, long.token, long.columns) == (short.table, short.token, short.columns)
+    assert list(rest.offsets) == [other.offset]

@@ -1,5 +1,6 @@
 import json
 from typing import Any, get_args
+from xml.sax.saxutils import escape
 
 import pytest
 from hypothesis import given
@@ -182,6 +183,30 @@ def test_near_valid_items_give_an_event_or_a_reject(
 @given(items())
 def test_the_same_item_in_xml_gives_an_event_or_a_reject(item: dict[str, Any]) -> None:
     fields = "".join(f"<{key}>{value}</{key}>" for key, value in item.items())
+    check("wechat", "official_account", f"<xml>{fields}</xml>".encode("utf-8", "replace"))
+
+
+pushes = st.fixed_dictionaries(
+    {
+        "ToUserName": st.just("gh_1"),
+        "FromUserName": st.text("abc", min_size=1, max_size=5),
+        "CreateTime": st.integers(0, RECEIVED_MS // 500),
+        "MsgType": st.sampled_from(["event", "text", "image", "location"]),
+        "Event": st.sampled_from(["subscribe", "unsubscribe", "SCAN", "CLICK", "VIEW", "LOCATION"]),
+    },
+    optional={
+        "EventKey": st.text(max_size=20),
+        "Content": st.text(max_size=20),
+        "MsgId": st.integers(0, 2**63),
+        "Latitude": st.floats(),
+        "UnionId": st.text(max_size=9),
+    },
+)
+
+
+@given(pushes)
+def test_a_push_in_xml_gives_an_event_or_a_reject(push: dict[str, Any]) -> None:
+    fields = "".join(f"<{key}>{escape(str(value))}</{key}>" for key, value in push.items())
     check("wechat", "official_account", f"<xml>{fields}</xml>".encode("utf-8", "replace"))
 
 
