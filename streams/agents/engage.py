@@ -164,7 +164,7 @@ class Engage:
         for key, changes in changed.items():
             loaded = users[key]
             if self._origins:
-                loaded.state.origins = moved(loaded.state.origins, changes)
+                loaded.state.provenance = moved(loaded.state.provenance, changes)
             if self._profiles:
                 profile = profile_of(self.engine, loaded.state, key.decode(), loaded.offset)
                 lane.emit(PROFILES.name, key, encode(profile), partition=lane.partition)

@@ -26,7 +26,7 @@ class _Count:
         self.items = self.rejects = self.ours = 0
 
 
-class RejectWatch:
+class RejectGuard:
     """Counts by account; ``least_items`` say enough for a judgement."""
 
     def __init__(self, *, ratio: float, least_items: int, mode: Mode) -> None:
