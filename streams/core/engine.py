@@ -20,8 +20,8 @@ from streams.core.event_time import event_time_ms
 from streams.core.language.compile import chooser, predicate
 from streams.core.rulebook import Rulebook, tag_version
 from streams.core.rules.evaluation import Context, Effects
-from streams.core.rules.ruleset import ANY, RuleSet
-from streams.core.rules.triggers import Trigger
+from streams.core.rules.ruleset import RuleSet
+from streams.core.rules.triggers import ANY, Trigger
 from streams.core.state.cells import Cell
 from streams.core.state.user import LATE_MS, State, pack, unpack
 from streams.core.tags.catalogue import make_take
@@ -58,13 +58,7 @@ class Engine:
         self.rulebook = rulebook
         self._settle_ms = settle_ms
         self._definitions: dict[str, str] = {}
-        self._tags: dict[str, LiveTag | LiveExpr] = {
-            tag.id: LiveExpr(tag) if isinstance(tag, MadeTag) else LiveTag(tag)
-            for tag in rulebook.tags
-        }
-        for live in self._tags.values():
-            if waited is not None and isinstance(live, LiveTag):
-                live.limit(waited.get(live.id))
+        self._tags = _live_tags(rulebook, waited)
         self._exprs = in_order(live for live in self._tags.values() if isinstance(live, LiveExpr))
         for expr in self._exprs:
             expr.bind(self._tags)
@@ -229,6 +223,20 @@ class Engine:
         if (until := tag.ended_by) is not None:
             off = TagInput(live, predicate(until.where.node), _false)
             yield from ((name, off) for name in dict.fromkeys(until.event))
+
+
+def _live_tags(
+    rulebook: Rulebook, waited: Mapping[str, Collection[str]] | None
+) -> dict[str, LiveTag | LiveExpr]:
+    tags: dict[str, LiveTag | LiveExpr] = {}
+    for tag in rulebook.tags:
+        if isinstance(tag, MadeTag):
+            tags[tag.id] = LiveExpr(tag)
+            continue
+        live = tags[tag.id] = LiveTag(tag)
+        if waited is not None:
+            live.emit_only(waited.get(tag.id))
+    return tags
 
 
 def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:

@@ -1,73 +1,31 @@
-"""All rules of a rulebook at work: what events bring them, and what time does.
+"""Run all rules of a rulebook: on changes of tags, and on what is due.
 
-Triggers stand in the order in which they are asked: first what keeps facts of the user, then
-goals, then rules by priority, then by their place in the rulebook. What is due
-at one time is decided in the same order; exclusive groups are free again at each due.
+What is due at one time is decided in the order of the rules' priorities; exclusive groups are
+free again at each due.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Final
+from collections.abc import Sequence
 
-from schemas.conditions import parse_ref
-from schemas.rules import Rule
-from schemas.tags import BACKFILLED, TOUCH_FAILED
+from schemas.tags import BACKFILLED
 from schemas.touches import Decision, TagChange
-from schemas.triggers import Date
 from streams.core.ids import make_id
-from streams.core.language.compile import (
-    Getter,
-    audience,
-    getter,
-    predicate,
-    tag_predicate,
-)
 from streams.core.rulebook import Rulebook
-from streams.core.rules.absence import OnPart, Waits
-from streams.core.rules.caps import OnRefund
-from streams.core.rules.consents import consent_triggers
+from streams.core.rules.build import build_rules
 from streams.core.rules.evaluation import Context, Effects, no_event, timely
-from streams.core.rules.goals import Goals
-from streams.core.rules.journeys import Flow, OnExit
-from streams.core.rules.reachability import openings
-from streams.core.rules.rule import LiveRule, TagReader
-from streams.core.rules.scheduled import OnDate, OnInactive, OnZone, Scheduled
-from streams.core.rules.steps import conditions, walk
+from streams.core.rules.rule import TagReader
 from streams.core.rules.stored_event import to_event
-from streams.core.rules.triggers import (
-    OnCount,
-    OnEvent,
-    OnSequence,
-    OnTag,
-    TagMoved,
-    TagTrigger,
-    Trigger,
-)
+from streams.core.rules.triggers import TagMoved, Trigger
 from streams.core.state.user import Run, State, Timer
-
-ANY: Final = "*"
-Named = tuple[str, Trigger]
 
 
 class RuleSet:
-    """The rules; ``triggers`` are what they do with events, by name, in order."""
+    """The rules of a rulebook; ``triggers`` take events, by event name, in order."""
 
     def __init__(self, rulebook: Rulebook, read: TagReader, settle_ms: int) -> None:
-        self._book, self._read, self._settle_ms = rulebook, read, settle_ms
-        self._waits: dict[str, Waits] = {}
-        self._flows: dict[str, Flow] = {}
-        self._scheduled: dict[str, Scheduled] = {}
-        self._of_tag: dict[str, list[TagTrigger]] = {}
-        self._first: list[Named] = []
-        ranked = sorted(rulebook.rules, key=lambda rule: -rule.priority)
-        triggers = [named for rule in ranked for named in self._of(rule)]
-        self._watch_zone()
-        sends = [step.send for rule in ranked for _, step in walk(rule.steps) if step.send]
-        self._first += openings(channel for send in sends for channel in send.via)
-        # Also where no rule asks yet: what users allowed is there for the first that does.
-        self._first += consent_triggers(rulebook.policies.templates)
-        if any(rule.guard.cap for rule in ranked):
-            self._first.append((TOUCH_FAILED, OnRefund()))
-        self.triggers: list[Named] = [*self._first, *triggers]
+        built = build_rules(rulebook, read, settle_ms)
+        self.triggers, self._settle_ms = built.triggers, settle_ms
+        self._flows, self._waits, self._scheduled = built.flows, built.waits, built.scheduled
+        self._tag_triggers = built.tag_triggers
 
     def with_moved_tags(
         self, context: Context, triggers: list[Trigger], changes: Sequence[TagChange]
@@ -77,7 +35,7 @@ class RuleSet:
         by_time: list[TagChange] = []
         event = context.event
         for change in changes:
-            waiting = self._of_tag.get(change.tag)
+            waiting = self._tag_triggers.get(change.tag)
             if waiting is None:
                 continue
             if not change.message_id:
@@ -93,7 +51,7 @@ class RuleSet:
 
     def wait_for_tags(self) -> bool:
         """Say whether a rule waits for tags to move."""
-        return bool(self._of_tag)
+        return bool(self._tag_triggers)
 
     def on_changes(
         self, state: State, user: str, changes: Sequence[TagChange], now_ms: int, effects: Effects
@@ -102,7 +60,7 @@ class RuleSet:
         matching = [
             (change, trigger)
             for change in changes
-            for trigger in self._of_tag.get(change.tag, ())
+            for trigger in self._tag_triggers.get(change.tag, ())
             if trigger.matches(change)
         ]
         matching.sort(key=lambda pair: (pair[0].time_ms, -pair[1].priority))

@@ -12,7 +12,9 @@ from streams.core.rules.journeys import Flow
 from streams.core.state.recent_times import MAX_TIMES, times_of
 from streams.core.state.user import LATE_MS
 
-# A step of a sequence stands in the lowest bits of its time: 16 steps at most.
+# Stands for the name of every event.
+ANY: Final = "*"
+# A step of a sequence stands in the lowest four bits of its time: 16 steps at most.
 _STEPS: Final = 16
 
 
@@ -100,7 +102,7 @@ class OnSequence:
         steps = [
             i
             for i, (names, where) in enumerate(self._steps)
-            if (event.event in names or "*" in names) and (where is None or where(event))
+            if (event.event in names or ANY in names) and (where is None or where(event))
         ]
         key = key_of(self._join, event) if steps else None
         if key is None:

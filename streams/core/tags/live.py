@@ -38,8 +38,11 @@ class LiveTag:
         # Whether its changes are emitted.
         self.emits = True
 
-    def limit(self, parts: Collection[str] | None) -> None:
-        """Emit changes only when one of ``parts`` changes; never, if ``None``: it is only read."""
+    def emit_only(self, parts: Collection[str] | None) -> None:
+        """Emit changes only when one of ``parts`` changes; none if ``None``: the tag is only read.
+
+        "" stands for the whole value.
+        """
         if parts is None:
             self.lasting, self.bound_ms, self.emits = True, None, False
         elif narrow := getattr(self.kind, "narrow", None):
