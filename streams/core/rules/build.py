@@ -80,7 +80,7 @@ class _Builder:
         return self._built
 
     def _rule(self, rule: Rule) -> Iterator[Named]:
-        """Yield what a rule does with events; draft and paused ones end what they began."""
+        """Yield a rule's triggers by event; a draft or paused one only ends what it began."""
         flow = self._built.flows[rule.id] = self._flow(rule)
         trigger = rule.trigger
         if trigger.absence is not None:

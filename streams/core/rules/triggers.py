@@ -50,8 +50,8 @@ class OnEvent:
 class OnCount:
     """Fires at the event that makes n within a time, ends included; then counts from zero.
 
-    The time ends at the newest event of the key: one that comes later than ``within``
-    after it no longer counts. The 64 keys with the newest events are kept.
+    The time ends at the newest event of the key: an event more than ``within`` before it no
+    longer counts. The 64 keys with the newest events are kept.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class OnSequence:
     """Fires at the event that completes a sequence, whichever of its events that is.
 
     Each step is strictly later than the one before, so the order of arrival does not
-    matter and no event is two steps. What led to it, and all before, is used up.
+    matter and no event is two steps. The events that complete it, and all before, are used up.
     """
 
     where = None
