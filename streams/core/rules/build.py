@@ -37,7 +37,7 @@ from streams.core.rules.triggers import (
 Named = tuple[str, Trigger]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class BuiltRules:
     """All rules, ready to run: ``triggers`` by event name, ``tag_triggers`` by tag, else by rule.
 
