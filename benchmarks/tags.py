@@ -226,7 +226,7 @@ def with_origins(running: Engine, events: Sequence[bytes]) -> list[int]:
             state = states.setdefault(event.user, running.load(None))
             changes = running.on_event(state, event).tag_changes
             if changes:
-                state.origins = moved(state.origins, changes)
+                state.provenance = moved(state.provenance, changes)
     return [len(running.dump(state)) for state in states.values()]
 
 

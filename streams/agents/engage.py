@@ -12,7 +12,7 @@ from schemas.touches import TagChange, encode
 from streams.agents.ports import Batch, Lane, Record
 from streams.core.engine import Engine
 from streams.core.profiles import profile_of
-from streams.core.rebuild import is_rebuilt, restore
+from streams.core.rebuild import apply_rebuilt, is_rebuilt
 from streams.core.replay import run_timers
 from streams.core.rules.evaluation import Effects
 from streams.core.state.user import State
@@ -130,7 +130,7 @@ class Engage:
             fired = run_timers(self.engine, loaded.state, event.user, now_ms)
             effects.extend((key, effect) for _, effect in fired)
         if is_rebuilt(event):
-            effects.append((key, restore(self.engine, loaded.state, event, loaded.offset)))
+            effects.append((key, apply_rebuilt(self.engine, loaded.state, event, loaded.offset)))
         else:
             effects.append((key, self.engine.on_event(loaded.state, event, now_ms)))
         loaded.offset = record.offset
@@ -164,7 +164,7 @@ class Engage:
         for key, changes in changed.items():
             loaded = users[key]
             if self._origins:
-                loaded.state.origins = moved(loaded.state.origins, changes)
+                loaded.state.provenance = moved(loaded.state.provenance, changes)
             if self._profiles:
                 profile = profile_of(self.engine, loaded.state, key.decode(), loaded.offset)
                 lane.emit(PROFILES.name, key, encode(profile), partition=lane.partition)

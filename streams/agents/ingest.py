@@ -13,7 +13,7 @@ from schemas.rejects import Reject, encode_rejected, rejected
 from schemas.topics import EVENTS, REJECTED
 from streams.agents.ports import Batch, Lane, Record
 from streams.core.intake.dedupe import seen
-from streams.core.intake.reject_guard import RejectWatch
+from streams.core.intake.reject_guard import RejectGuard
 from streams.core.intake.validate import Validator
 
 log = structlog.get_logger()
@@ -26,9 +26,9 @@ class Ingest:
     ``events`` counts by source what was accepted, ``rejects`` by (stage, reason) what was not.
     """
 
-    def __init__(self, validator: Validator, watch: RejectWatch | None = None) -> None:
+    def __init__(self, validator: Validator, watch: RejectGuard | None = None) -> None:
         self._validator = validator
-        self.watch = watch or RejectWatch(ratio=0.5, least_items=200, mode="guard")
+        self.watch = watch or RejectGuard(ratio=0.5, least_items=200, mode="guard")
         self.events: Counter[str] = Counter()
         self.rejects: Counter[tuple[str, str]] = Counter()
         self._reminded_s: dict[str, float] = {}

@@ -23,11 +23,11 @@ def explain_all(located: Located, invalid: ValidationError) -> list[ConfigInvali
     errors = invalid.errors(include_url=False)
     # A misspelt key is the cause of the one that is then missing.
     misspelt = {error["loc"][:-1] for error in errors if error["type"] == "extra_forbidden"}
-    telling = [
+    causes = [
         error for error in errors if error["type"] != "missing" or error["loc"][:-1] not in misspelt
     ]
-    telling.sort(key=lambda error: error["type"] != "extra_forbidden")
-    return [explained for error in telling for explained in _explained(located, error)]
+    causes.sort(key=lambda error: error["type"] != "extra_forbidden")
+    return [explained for error in causes for explained in _explained(located, error)]
 
 
 def _explained(located: Located, error: Any) -> Iterator[ConfigInvalid]:  # noqa: ANN401 - pydantic's

@@ -164,7 +164,7 @@ class _Lint:
                 yield Fault((*place, i), f"marketing is forbidden on {channel}", hint)
 
     def _consented(self, send: Send, place: Place) -> Iterator[Fault]:
-        """Want the platform's id of a template where consents are given to it."""
+        """Require the platform's id of a template on a channel that needs consents to it."""
         templates = self._names.policies.templates
         for i, channel in enumerate(send.via):
             if not needs_consent(channel) or channel in templates.get(send.template, {}):

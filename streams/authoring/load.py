@@ -31,7 +31,7 @@ _ITEMS: Final = ("tags", "segments", "rules")
 
 @dataclass(slots=True)
 class _Read:
-    """One file as read; ``positions`` tell where the items that are left stood in their lists."""
+    """One file as read; ``positions`` are the places of its correct items in the file's lists."""
 
     located: Located
     content: RulebookFile
@@ -39,7 +39,7 @@ class _Read:
     broken_tags: set[str] = field(default_factory=set)
 
     def place(self, part: str, i: int) -> Place:
-        """Return the place of the i-th item that is left of a part."""
+        """Return the place of the i-th correct item of a part."""
         return (part, self.positions[part][i])
 
     def invalid(self, fault: Fault, subject: str = "") -> ConfigInvalid:
@@ -81,9 +81,9 @@ def read_rulebook(
 
 
 def _read_all(files: Iterable[Path]) -> tuple[list[_Read], list[ConfigInvalid], bool]:
-    """Return what could be read, all faults, and whether what is left can be checked.
+    """Return what could be read, all faults, and whether the rest can be checked.
 
-    It cannot where a part is broken that others name things of: a whole file, the policies.
+    It cannot if a part is broken whose names others use: a whole file, the policies.
     """
     reads: list[_Read] = []
     faults: list[ConfigInvalid] = []

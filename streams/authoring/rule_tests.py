@@ -4,31 +4,25 @@ The same engine as in production runs them. The clock stands at each event's arr
 turn and stops at every timer on the way; after the last event it runs on to ``until``.
 """
 
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     JsonValue,
     ValidationError,
-    WithJsonSchema,
-    model_validator,
 )
-from pydantic_core import PydanticCustomError
 
-from schemas.authoring import Authored, Id, parse_duration_ms
+from schemas.authoring import Authored, Id
 from schemas.errors import ConfigInvalid
-from schemas.events import Event
 from schemas.faults import Place, suggest
 from schemas.policies import Zone
-from schemas.sources import Source
 from schemas.touches import Decision, Outcome, TagChange
 from streams.authoring.explain import explain
 from streams.authoring.load import TAG_TEST_SUFFIX, TEST_SUFFIX
+from streams.authoring.stories import START, Failure, Happening, OffsetMs, check_start, epoch_ms
 from streams.authoring.yaml_source import read_yaml
 from streams.core.fixed_tags import FixedTags
 from streams.core.language.compile import equal
@@ -36,54 +30,10 @@ from streams.core.rulebook import Rulebook
 from streams.core.rules.evaluation import Effects
 from streams.core.rules.rule import LiveRule
 
-# A Monday morning in Shanghai.
-START: Final = "2026-03-02T10:00:00+08:00"
 DAY_MS: Final = 86_400_000
 _USER: Final = "user_id:test"
 # A group of a thousandth of all users is found with near certainty.
 _TRIES: Final = 20_000
-
-
-def _offset_ms(raw: object) -> int:
-    return 0 if raw in ("0s", "0m", "0h", "0d") else parse_duration_ms(raw)
-
-
-def _start(raw: str) -> str:
-    try:
-        aware = datetime.fromisoformat(raw).tzinfo is not None
-    except ValueError:
-        aware = False
-    if not aware:
-        raise PydanticCustomError(
-            "start", "start is a time with its zone, like {like}", {"like": START}
-        )
-    return raw
-
-
-OffsetMs = Annotated[int, BeforeValidator(_offset_ms), WithJsonSchema({"type": "string"})]
-
-
-class Happening(Authored):
-    """An event of a test: ``at`` it happens, ``received`` it arrives (at once if not given).
-
-    Instead of an event, ``given`` sets values of tags, as an import would.
-    """
-
-    at_ms: OffsetMs = Field(alias="at")
-    received_ms: OffsetMs | None = Field(None, alias="received")
-    event: str = ""
-    source: Source = "app"
-    properties: dict[str, JsonValue] = Field(default_factory=dict)
-    context: dict[str, JsonValue] = Field(default_factory=dict)
-    traits: dict[str, JsonValue] = Field(default_factory=dict)
-    identities: dict[str, str] = Field(default_factory=dict)
-    fixed: dict[Id, JsonValue] = Field(default_factory=dict, alias="given")
-
-    @model_validator(mode="after")
-    def _event_or_tags(self) -> Self:
-        if bool(self.event) == bool(self.fixed):
-            raise PydanticCustomError("happening", "write exactly one of event, given")
-        return self
 
 
 class Expected(Authored):
@@ -93,7 +43,7 @@ class Expected(Authored):
     """
 
     at_ms: OffsetMs | None = Field(None, alias="at")
-    when: Annotated[str, AfterValidator(_start)] | None = None
+    when: Annotated[str, AfterValidator(check_start)] | None = None
     rule: Id | None = None
     outcome: Outcome
     reason: str | None = None
@@ -106,9 +56,8 @@ class Expected(Authored):
 class Case(Authored):
     """One story of one user: all its decisions, in order, and tags at the end.
 
-    ``given`` are values of tags that the story begins with, and keeps; ``zone`` is where
-    the user is. A user of the ``group`` and ``variant`` that are asked for is found by
-    trying, unless one is named.
+    ``given`` sets values of tags for the whole story; ``zone`` is where the user is. Unless
+    ``user`` is named, users are tried until one is in the ``group`` and has the ``variant``.
     """
 
     name: str
@@ -117,7 +66,7 @@ class Case(Authored):
     variant: Id | None = None
     zone: Zone | None = None
     fixed: dict[Id, JsonValue] = Field(default_factory=dict, alias="given")
-    start: Annotated[str, AfterValidator(_start)] = START
+    start: Annotated[str, AfterValidator(check_start)] = START
     events: list[Happening] = Field(min_length=1)
     until_ms: OffsetMs = Field(DAY_MS, alias="until")
     expect: list[Expected]
@@ -131,19 +80,6 @@ class TestFile(Authored):
 
     rule: Id | None = None
     cases: list[Case] = Field(min_length=1)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A case that did not go as written."""
-
-    file: Path
-    line: int | None
-    case: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.case}: {self.problem}"
 
 
 def find_tests(path: Path) -> list[Path]:
@@ -188,7 +124,7 @@ class _Story:
 
     def __init__(self, engine: FixedTags, case: Case, rule: str | None) -> None:
         self._engine, self._case, self._rule = engine, case, rule
-        self._start_ms = _stamp(case.start)
+        self._start_ms = epoch_ms(case.start)
         self._state = engine.load(None)
         self._state.zone = case.zone or ""
         self._user = case.user or _user(engine.rulebook, case, rule)
@@ -216,22 +152,23 @@ class _Story:
 
     def _play(self) -> None:
         arrivals = sorted(
-            enumerate(self._case.events), key=lambda pair: (_arrival(pair[1]), pair[0])
+            enumerate(self._case.events), key=lambda pair: (pair[1].arrival_ms, pair[0])
         )
         for number, happening in arrivals:
             # What arrives in the millisecond of a timer is there before it: ends are included.
-            self._run_to(self._start_ms + _arrival(happening) - 1)
+            self._run_to(self._start_ms + happening.arrival_ms - 1)
             if happening.fixed:
-                self._add(self._give(happening))
+                self._add(self._set_tags(happening))
             else:
-                self._add(self._engine.on_event(self._state, self._event(number, happening)))
-        self._run_to(self._start_ms + _arrival(arrivals[-1][1]) + self._case.until_ms)
+                event = happening.to_event(number, self._user, self._start_ms)
+                self._add(self._engine.on_event(self._state, event))
+        self._run_to(self._start_ms + arrivals[-1][1].arrival_ms + self._case.until_ms)
 
     def _run_to(self, now_ms: int) -> None:
         while (at_ms := self._engine.next_timer_ms(self._state)) is not None and at_ms <= now_ms:
             self._add(self._engine.on_timers(self._state, self._user, at_ms))
 
-    def _give(self, happening: Happening) -> Effects:
+    def _set_tags(self, happening: Happening) -> Effects:
         at_ms = self._start_ms + happening.at_ms
         read = self._engine.read_tag
         changes = [
@@ -249,23 +186,6 @@ class _Story:
     def _add(self, effects: Effects) -> None:
         self._effects.decisions += effects.decisions
         self._effects.touches += effects.touches
-
-    def _event(self, number: int, happening: Happening) -> Event:
-        return Event(
-            message_id=f"m{number}",
-            type="track",
-            event=happening.event,
-            user=self._user,
-            source=happening.source,
-            door="native",
-            account="test",
-            timestamp_ms=self._start_ms + happening.at_ms,
-            received_at_ms=self._start_ms + _arrival(happening),
-            identities=happening.identities,
-            properties=dict(happening.properties),
-            context=dict(happening.context),
-            traits=dict(happening.traits),
-        )
 
     def _compare(self, want: Expected, have: Decision) -> str:
         """Return what differs from what is written; nothing if all agrees."""
@@ -285,13 +205,13 @@ class _Story:
             if wanted is not None and not equal(wanted, got)
         ]
         at_ms = None if want.at_ms is None else self._start_ms + want.at_ms
-        at_ms = _stamp(want.when) if want.when else at_ms
+        at_ms = epoch_ms(want.when) if want.when else at_ms
         if at_ms is not None and have.time_ms != at_ms:
             wrong.append(f"at {self._ago(have.time_ms)}, not {self._ago(at_ms)}")
         return f"{'; '.join(wrong)} [{self._describe(have)}]" if wrong else ""
 
     def _wrong_tags(self) -> list[tuple[Place, str]]:
-        end_ms = self._start_ms + max(_arrival(happening) for happening in self._case.events)
+        end_ms = self._start_ms + max(happening.arrival_ms for happening in self._case.events)
         tags = self._engine.read_tags(self._state, end_ms)
         return [
             (("tags", tag), f"tag {tag} is {tags.get(tag)!r}, not {value!r}")
@@ -318,11 +238,3 @@ def _user(rulebook: Rulebook, case: Case, rule_id: str | None) -> str:
         if live.holdout_of(user) == group and case.variant in (None, live.variant_of(user)):
             return user
     return _USER
-
-
-def _stamp(when: str) -> int:
-    return round(datetime.fromisoformat(when).timestamp() * 1000)
-
-
-def _arrival(happening: Happening) -> int:
-    return happening.at_ms if happening.received_ms is None else happening.received_ms

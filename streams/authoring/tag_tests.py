@@ -6,19 +6,17 @@ clock stands at each event's arrival and stops at every timer; a check reads wha
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from pydantic import Field, JsonValue, ValidationError
 
 from schemas.authoring import Authored, Id
 from schemas.errors import ConfigInvalid
-from schemas.events import Event
 from schemas.faults import Place, suggest
 from schemas.touches import TagChange
 from streams.authoring.explain import explain
 from streams.authoring.load import TAG_TEST_SUFFIX
-from streams.authoring.rule_tests import START, Failure, Happening, OffsetMs
+from streams.authoring.stories import START, Failure, Happening, OffsetMs, epoch_ms
 from streams.authoring.yaml_source import read_yaml
 from streams.core.engine import Engine
 from streams.core.language.compile import equal
@@ -26,7 +24,7 @@ from streams.core.rulebook import Rulebook
 from streams.core.state.user import State
 
 _USER = "user_id:test"
-_START_MS = round(datetime.fromisoformat(START).timestamp() * 1000)
+_START_MS = epoch_ms(START)
 
 
 class Check(Authored):
@@ -114,7 +112,7 @@ class _Story:
 
     def problems(self) -> list[tuple[Place, str]]:
         steps = [
-            _Step(_arrival_ms(happening), 0, self._happen(number, happening))
+            _Step(happening.arrival_ms, 0, self._happen(number, happening))
             for number, happening in enumerate(self._case.events)
         ]
         checks = enumerate(self._case.check)
@@ -129,7 +127,7 @@ class _Story:
 
     def _happen(self, number: int, happening: Happening) -> Callable[[], None]:
         def run() -> None:
-            event = _event(number, happening)
+            event = happening.to_event(number, _USER, _START_MS)
             self._changes += self._engine.on_event(self._state, event).tag_changes
 
         return run
@@ -167,25 +165,3 @@ def _same(want: object, got: object) -> bool:
     if isinstance(want, dict) and isinstance(got, dict):
         return all(key in got and _same(value, got[key]) for key, value in want.items())
     return equal(want, got)
-
-
-def _arrival_ms(happening: Happening) -> int:
-    return happening.at_ms if happening.received_ms is None else happening.received_ms
-
-
-def _event(number: int, happening: Happening) -> Event:
-    return Event(
-        message_id=f"m{number}",
-        type="track",
-        event=happening.event,
-        user=_USER,
-        source=happening.source,
-        door="native",
-        account="test",
-        timestamp_ms=_START_MS + happening.at_ms,
-        received_at_ms=_START_MS + _arrival_ms(happening),
-        identities=happening.identities,
-        properties=dict(happening.properties),
-        context=dict(happening.context),
-        traits=dict(happening.traits),
-    )

@@ -1,7 +1,6 @@
-"""An engine for decisions alone: without what no rule reads, the same for less work.
+"""An engine for decisions only: it leaves out the tags that no rule reads.
 
-What a rule reads is found in its text: `tag.NAME`, wherever that stands, and the tag it waits
-for.
+A rule reads each tag that its definition names as `tag.NAME`, and the tag that it waits for.
 """
 
 import json
@@ -18,7 +17,7 @@ _READ: Final = re.compile(r"\btag\.([a-z][a-z0-9_]*)")
 
 
 def decider(rulebook: Rulebook, *, settle_ms: int = 3000) -> Engine:
-    """Return an engine that decides as the whole rulebook's does; its tag changes are not all."""
+    """Return an engine that decides as the whole rulebook's does; it emits fewer tag changes."""
     reduced = without_unread_tags(rulebook)
     waited: dict[str, set[str]] = {}
     for path in _waited(reduced):
@@ -30,7 +29,7 @@ def decider(rulebook: Rulebook, *, settle_ms: int = 3000) -> Engine:
 
 
 def _waited(rulebook: Rulebook) -> Iterator[str]:
-    """Yield the paths of tags for whose change a rule waits."""
+    """Yield the paths of the tags whose changes a rule waits for."""
     for rule in rulebook.rules:
         if rule.trigger.tag is not None:
             yield rule.trigger.tag.id
@@ -41,7 +40,7 @@ def _waited(rulebook: Rulebook) -> Iterator[str]:
 
 
 def without_unread_tags(rulebook: Rulebook) -> Rulebook:
-    """Return the rulebook with only those tags that its rules, or the tags they read, name."""
+    """Return the rulebook with only the tags that its rules read, directly or by other tags."""
     read = _reads(rulebook.policies).union(*map(_reads, rulebook.rules))
     waited = {path.partition(".")[0] for path in _waited(rulebook)}
     wanted = _with_inputs(rulebook, read | waited)

@@ -1,13 +1,13 @@
 """The engine: a pure fold of one user's events and timers into tags, decisions, touches.
 
-No clock and no randomness: the same rulebook, state and inputs give the same effects, so
-live traffic, tests of rules, backtests and rebuilds are one code. Duplicates and replays
-are for the caller to skip. Times are epoch ms.
+It has no clock and no randomness: the same rulebook, state and inputs give the same effects,
+so live traffic, tests of rules, backtests and rebuilds run the same code. The caller skips
+duplicates and replays. Times are epoch ms.
 
-A value read by a rule is right at the decision's time: the event's, or the due of a wait.
-What time alone moves is written as a change by a timer when a flag or an emptied window
-expires or a stage is reached, and for a window that only shrinks or a score that only fades
-at the tag's next event or at the end of it. A tag made of others is written along with them.
+A rule reads values as of the decision's time: the event's, or the due of a wait. Where time
+alone moves a value, a timer emits the change when a flag expires, a window empties or a stage
+is reached; a window that only shrinks and a score that only fades are emitted at the tag's next
+event, or at their end. A made tag is emitted along with the tags that it reads.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -20,8 +20,8 @@ from streams.core.event_time import event_time_ms
 from streams.core.language.compile import chooser, predicate
 from streams.core.rulebook import Rulebook, tag_version
 from streams.core.rules.evaluation import Context, Effects
-from streams.core.rules.ruleset import ANY, RuleSet
-from streams.core.rules.triggers import Trigger
+from streams.core.rules.ruleset import RuleSet
+from streams.core.rules.triggers import ANY, Trigger
 from streams.core.state.cells import Cell
 from streams.core.state.user import LATE_MS, State, pack, unpack
 from streams.core.tags.catalogue import make_take
@@ -41,11 +41,10 @@ T = TypeVar("T")
 
 
 class Engine:
-    """A rulebook made runnable; holds no state of users, so one serves all of them.
+    """A rulebook, ready to run; it has no state of users, so one engine serves all of them.
 
-    ``waited`` names the tags whose changes are wanted, and the parts of their values ("" for
-    the whole), all without it: who asks for decisions only needs those that a
-    trigger waits for. The others are only read.
+    ``waited`` maps each tag whose changes are emitted to the parts of its value that matter
+    ("" for the whole); other tags are only read. Without it the changes of all tags are emitted.
     """
 
     def __init__(
@@ -58,13 +57,7 @@ class Engine:
         self.rulebook = rulebook
         self._settle_ms = settle_ms
         self._definitions: dict[str, str] = {}
-        self._tags: dict[str, LiveTag | LiveExpr] = {
-            tag.id: LiveExpr(tag) if isinstance(tag, MadeTag) else LiveTag(tag)
-            for tag in rulebook.tags
-        }
-        for live in self._tags.values():
-            if waited is not None and isinstance(live, LiveTag):
-                live.limit(waited.get(live.id))
+        self._tags = _live_tags(rulebook, waited)
         self._exprs = in_order(live for live in self._tags.values() if isinstance(live, LiveExpr))
         for expr in self._exprs:
             expr.bind(self._tags)
@@ -127,7 +120,7 @@ class Engine:
         return effects
 
     def on_timers(self, state: State, user: str, now_ms: int) -> Effects:
-        """Fire all that is ready at ``now_ms``, in the order of its due."""
+        """Fire all timers that are ready at ``now_ms``, in the order of their dues."""
         effects = Effects()
         state.latest_ms = max(state.latest_ms, now_ms)
         if state.expiry_ms and state.expiry_ms <= now_ms:
@@ -140,13 +133,13 @@ class Engine:
     def on_changes(
         self, state: State, user: str, changes: Sequence[TagChange], now_ms: int
     ) -> Effects:
-        """Give the rules changes of tags that came from outside, not by an event."""
+        """Run the rules on changes of tags that no event of the user brought."""
         effects = Effects()
         self._rules.on_changes(state, user, changes, now_ms, effects)
         return effects
 
     def replace(self, state: State, event: Event, tag: str, cell: Cell | None) -> Effects:
-        """Put a rebuilt cell in the place of a tag's own; exprs follow, rules do not see it."""
+        """Replace a tag's cell by a rebuilt one; exprs follow, rules do not see the changes."""
         effects = Effects()
         state.latest_ms = max(state.latest_ms, event_time_ms(event))
         if state.expiry_ms and state.expiry_ms <= state.latest_ms:
@@ -157,13 +150,13 @@ class Engine:
         return effects
 
     def definition(self, tag: str) -> str:
-        """Return the hash of a tag's definition, empty for one that the rulebook does not have."""
+        """Return the hash of a tag's definition, empty for an unknown tag."""
         if not self._definitions:
             self._definitions = {other.id: tag_version(other) for other in self.rulebook.tags}
         return self._definitions.get(tag, "")
 
     def cell(self, state: State, tag: str) -> Cell | None:
-        """Return what a user holds of a tag of events."""
+        """Return a user's cell of a tag of events, ``None`` if there is none."""
         live = self._tags[tag]
         return live.cell(state) if isinstance(live, LiveTag) else None
 
@@ -179,7 +172,7 @@ class Engine:
         return self._tags[tag].read(state, at_ms)
 
     def read_tags(self, state: State, at_ms: int) -> dict[str, object]:
-        """Return all tags that a user has at a time: a profile."""
+        """Return the values of all tags that a user has at a time, by id."""
         values = {tag.id: tag.read(state, at_ms) for tag in self._tags.values()}
         return {tag: value for tag, value in values.items() if value is not None}
 
@@ -206,7 +199,7 @@ class Engine:
     def _follow(
         self, state: State, now_ms: int, changes: Sequence[TagChange]
     ) -> Iterator[TagChange]:
-        """Make the exprs anew that read what time has moved."""
+        """Compute the exprs again that read what time has moved; yield their changes."""
         moved = {change.tag for change in changes}
         time_ms = max(change.time_ms for change in changes)
         for expr in self._exprs:
@@ -229,6 +222,20 @@ class Engine:
         if (until := tag.ended_by) is not None:
             off = TagInput(live, predicate(until.where.node), _false)
             yield from ((name, off) for name in dict.fromkeys(until.event))
+
+
+def _live_tags(
+    rulebook: Rulebook, waited: Mapping[str, Collection[str]] | None
+) -> dict[str, LiveTag | LiveExpr]:
+    tags: dict[str, LiveTag | LiveExpr] = {}
+    for tag in rulebook.tags:
+        if isinstance(tag, MadeTag):
+            tags[tag.id] = LiveExpr(tag)
+            continue
+        live = tags[tag.id] = LiveTag(tag)
+        if waited is not None:
+            live.emit_only(waited.get(tag.id))
+    return tags
 
 
 def _index(pairs: list[tuple[str, T]]) -> dict[str, tuple[T, ...]]:

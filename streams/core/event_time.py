@@ -24,8 +24,8 @@ def event_time(
 ) -> tuple[int, list[Mark]]:
     """Return (when it happened, marks), in epoch milliseconds UTC.
 
-    received - (sent - original) takes the client's skew out, however large it is;
-    without ``sent`` the client's word stands, without ``original`` it happened on arrival.
+    received - (sent - original) removes the client's skew, however large it is. Without ``sent``
+    the client's time is taken as it is, without ``original`` the arrival.
     """
     if original_ms is None:
         return received_ms, []

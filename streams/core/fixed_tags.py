@@ -1,4 +1,4 @@
-"""An engine for tests of rules: some tags have the value that the test says."""
+"""An engine for tests of rules: a test fixes the values of some tags."""
 
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook

@@ -1,4 +1,4 @@
-"""Ids and draws that are derived from their causes: a replay makes the same."""
+"""Ids and random draws, derived from their causes: a replay gives the same ones."""
 
 import hashlib
 

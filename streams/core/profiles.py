@@ -4,13 +4,13 @@ from schemas.profiles import Profile, TagNow
 from streams.core.engine import Engine
 from streams.core.state.user import State
 from streams.core.tags.catalogue import layer_of
-from streams.core.tags.provenance import origins
+from streams.core.tags.provenance import last_changes
 
 
 def tags_now(engine: Engine, state: State, at_ms: int) -> dict[str, TagNow]:
     """Return the tags that have a value at a time."""
     values = engine.read_tags(state, at_ms)
-    causes = origins(state.origins, values)
+    causes = last_changes(state.provenance, values)
     tags = {}
     for tag in engine.rulebook.tags:
         if tag.id in values:

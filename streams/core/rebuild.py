@@ -1,10 +1,9 @@
-"""A tag rebuilt from history: the record that carries it, and when a state takes it.
+"""A tag rebuilt from history: the record that carries its cell, and when a state takes it.
 
-A rebuilt cell covers a user's log up to an offset and takes the place of the live one. The
-log decides whether it may: only if nothing of the user came after that offset and before
-the record. So no event is lost or counted twice, a replay decides the same, and a record
-that came too late changes nothing and is made anew. Nobody outside can send one: what came
-in through a door has its place in ``events.raw``.
+A rebuilt cell covers a user's log up to an offset. It replaces the live cell only if the user
+has no event between that offset and the record. So no event is lost or counted twice and a
+replay decides the same; a record that comes too late changes nothing and is made again. Nobody
+outside can send such a record: an event from a door has an offset in ``events.raw``.
 """
 
 import base64
@@ -76,12 +75,12 @@ class Rebuilder:
 
 
 def is_rebuilt(event: Event) -> bool:
-    """Say whether an event is such a record, and no door let it in."""
+    """Say whether an event is such a record and did not come through a door."""
     return event.event == BACKFILLED and event.raw_offset < 0
 
 
-def restore(engine: Engine, state: State, event: Event, folded_to: int) -> Effects:
-    """Take a record into a state that has all events up to ``folded_to`` in it."""
+def apply_rebuilt(engine: Engine, state: State, event: Event, folded_to: int) -> Effects:
+    """Apply a record to a state that has all events up to the offset ``folded_to`` in it."""
     properties = event.properties
     tag, upto = properties.get("tag"), properties.get("upto")
     if type(upto) is not int or folded_to > upto:

@@ -1,9 +1,9 @@
 """Replay: fold a user's logged events through the engine as a live lane does, without a clock.
 
-Time is what the log says: it stands at the arrival of each event in turn (or at the newest
-arrival of the partition up to it, where that is known) and stops at every timer on the way,
-then runs on to ``until_ms``. A lane steps through a user's timers by the same
-``run_timers``, so both give the same decisions: docs/backtest.md says what can differ.
+Time comes from the log: it is the arrival of each event in turn (or the newest arrival of the
+partition up to it, where known), stops at every timer on the way and then runs on to
+``until_ms``. A lane runs a user's timers by the same ``run_timers``, so both give the same
+decisions; docs/backtest.md says what can differ.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ from schemas.events import Event, LoggedEvent
 from schemas.tags import BACKFILLED
 from schemas.touches import Decision
 from streams.core.engine import Engine
-from streams.core.rebuild import is_rebuilt, restore
+from streams.core.rebuild import apply_rebuilt, is_rebuilt
 from streams.core.rules.evaluation import Effects
 from streams.core.state.user import State
 
@@ -37,9 +37,9 @@ def run_timers(
 def replay(
     engine: Engine, user: str, events: Sequence[Event], until_ms: int, state: State | None = None
 ) -> Iterator[tuple[int, Effects]]:
-    """Yield ``(when, effects)`` of a user's events in log order; on a new state if none is given.
+    """Yield ``(when, effects)`` of a user's events in log order, on ``state`` or a new one.
 
-    ``when`` is the time at which it was said: an arrival, or the firing of a timer.
+    ``when`` is the time of the effects in ms: an arrival, or the firing of a timer.
     Raises ``Unfoldable``.
     """
     if state is None:
@@ -54,7 +54,7 @@ def replay(
             if at_ms is not None and at_ms <= now_ms:
                 yield from run_timers(engine, state, user, now_ms)
             if event.event == BACKFILLED and is_rebuilt(event):
-                yield now_ms, restore(engine, state, event, offset)
+                yield now_ms, apply_rebuilt(engine, state, event, offset)
             else:
                 yield now_ms, engine.on_event(state, event, now_ms)
             if type(event) is LoggedEvent:

@@ -36,7 +36,7 @@ def rulebook_of(tags: tuple[Tag, ...], rules: tuple[Rule, ...], policies: Polici
 
 
 def tag_version(tag: Tag) -> str:
-    """Return a hash of a tag's definition: it moves with whatever makes another value."""
+    """Return the hash of a tag's definition: it differs wherever values may differ."""
     return _hash(_definition(tag))
 
 

@@ -10,7 +10,7 @@ from streams.authoring.load import load_rulebook
 from streams.authoring.plan import load_plan
 from streams.core import COMPILED
 from streams.core.engine import Engine
-from streams.core.intake.reject_guard import RejectWatch
+from streams.core.intake.reject_guard import RejectGuard
 from streams.core.intake.validate import Validator
 from streams.runtime.rulebooks.keeper import Keeper
 from streams.runtime.serving.group import GROUP
@@ -30,7 +30,7 @@ def new_worker(settings: Settings) -> FaustWorker:
         log.warning("the core runs as Python, at half the speed", hint="`siyu compile` says why")
     plan = load_plan(settings.plan)
     rulebook = load_rulebook(settings.rulebook, plan)
-    watch = RejectWatch(
+    watch = RejectGuard(
         ratio=settings.reject_alarm_ratio,
         least_items=settings.reject_alarm_items,
         mode=settings.reject_alarm,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.events import Event, decode_event, encode_event
-from streams.core.rebuild import Rebuilder, is_rebuilt, restore
+from streams.core.rebuild import Rebuilder, apply_rebuilt, is_rebuilt
 from tests.engine_story import MINUTE_MS, USER, engine, event, feed
 from tests.engine_story import minutes as at
 from tests.laws.test_kinds_laws import ENGINE, RULEBOOK, TAGS, happenings
@@ -44,7 +44,7 @@ def test_a_rebuilt_tag_and_what_came_since_is_a_fold_of_everything(
     state = OLD.load(None)
     feed(OLD, state, history)
     state = ENGINE.load(OLD.dump(state))
-    restore(ENGINE, state, record(tag, history, len(history) - 1), len(history) - 1)
+    apply_rebuilt(ENGINE, state, record(tag, history, len(history) - 1), len(history) - 1)
     state = ENGINE.load(ENGINE.dump(state))
     feed(ENGINE, state, since)
     whole = ENGINE.load(None)
@@ -61,7 +61,7 @@ def test_a_record_that_an_event_overtook_changes_nothing(
     feed(ENGINE, state, history + overtook)
     before = ENGINE.dump(state)
     late = record("gmv", history, len(history) - 1)
-    said = restore(ENGINE, state, late, len(history) + len(overtook) - 1)
+    said = apply_rebuilt(ENGINE, state, late, len(history) + len(overtook) - 1)
     assert (said.tag_changes, ENGINE.dump(state)) == ([], before)
 
 
@@ -71,9 +71,9 @@ def test_a_record_that_comes_twice_changes_nothing_the_second_time(history: list
     feed(OLD, state, history)
     state = ENGINE.load(OLD.dump(state))
     upto = len(history) + 5
-    restore(ENGINE, state, record("fav_now", history, upto), upto - 3)
+    apply_rebuilt(ENGINE, state, record("fav_now", history, upto), upto - 3)
     before = ENGINE.read_tags(state, at(600))
-    assert restore(ENGINE, state, record("fav_now", history, upto), upto).tag_changes == []
+    assert apply_rebuilt(ENGINE, state, record("fav_now", history, upto), upto).tag_changes == []
     assert ENGINE.read_tags(state, at(600)) == before
 
 
@@ -82,7 +82,7 @@ def test_a_record_of_another_definition_or_by_a_door_is_none() -> None:
     made = record("gmv", history, 9)
     assert is_rebuilt(made)
     state = OLD.load(None)
-    assert restore(OLD, state, made, 0).tag_changes == []
+    assert apply_rebuilt(OLD, state, made, 0).tag_changes == []
     made.raw_offset = 7
     assert not is_rebuilt(made)
     assert ENGINE.on_event(ENGINE.load(None), made).tag_changes == []
@@ -91,7 +91,7 @@ def test_a_record_of_another_definition_or_by_a_door_is_none() -> None:
 def test_made_tags_follow_a_rebuilt_one() -> None:
     history = [event("order_paid", m, amount=600) for m in range(3)]
     state = ENGINE.load(None)
-    changes = restore(ENGINE, state, record("gmv", history, 9), 0).tag_changes
+    changes = apply_rebuilt(ENGINE, state, record("gmv", history, 9), 0).tag_changes
     assert {(c.tag, c.before, c.after) for c in changes} >= {
         ("gmv", 0, 1800),
         ("worth", None, "high"),

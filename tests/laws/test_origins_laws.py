@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.touches import TagChange
-from streams.core.tags.provenance import moved, origins
+from streams.core.tags.provenance import last_changes, moved
 
 TAGS = [f"tag_{i}" for i in range(6)]
 MESSAGES = st.one_of(
@@ -31,7 +31,7 @@ def test_each_tag_has_the_cause_of_its_last_change_whatever_came_before(
     for batch in batches:
         packed = moved(packed, batch)
         expected |= {change.tag: (change.time_ms, change.message_id) for change in batch}
-    assert origins(packed, TAGS) == expected
+    assert last_changes(packed, TAGS) == expected
 
 
 @given(st.lists(CHANGE, min_size=1, max_size=200))

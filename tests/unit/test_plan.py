@@ -198,6 +198,7 @@ def test_a_self_test_is_marked(said: object, *, marked: bool) -> None:
             "",
         ),
         ("events:\n  a:\n    properties:\n      x: {type: array, min: 3}", 4, "bound", ""),
+        ("events:\n  a:\n    properties:\n      x: {type: string, min: -1}", 4, "below 0", ""),
         ("events:\n  a: {}\n  a: {}", 3, "stands here twice", ""),
         ("events: [", 1, "not YAML", ""),
     ],

@@ -1,13 +1,13 @@
 import pytest
 
-from streams.core.intake.reject_guard import Mode, RejectWatch
+from streams.core.intake.reject_guard import Mode, RejectGuard
 
 
-def watch(mode: Mode = "guard") -> RejectWatch:
-    return RejectWatch(ratio=0.5, least_items=20, mode=mode)
+def watch(mode: Mode = "guard") -> RejectGuard:
+    return RejectGuard(ratio=0.5, least_items=20, mode=mode)
 
 
-def feed(watch: RejectWatch, account: str, *, good: int = 0, bad: int = 0, why: str = "") -> None:
+def feed(watch: RejectGuard, account: str, *, good: int = 0, bad: int = 0, why: str = "") -> None:
     for _ in range(good):
         watch.note(account)
     for _ in range(bad):

@@ -24,7 +24,7 @@ class Cleaner:
     def clean(self, name: str, tree: dict[str, Any]) -> Reject | None:
         """Clean one of an event's objects; return why it cannot be kept, if so.
 
-        A phone or e-mail under a telling key becomes ``phone_hmac`` or ``email_hmac``
+        A phone or e-mail under a key that names one becomes ``phone_hmac`` or ``email_hmac``
         beside it; what is under such a key and is neither is removed.
         """
         if len(tree) > MAX_PROPERTIES:

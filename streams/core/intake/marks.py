@@ -34,5 +34,5 @@ def marks_of(envelope: Envelope, context: dict[str, Any], properties: dict[str, 
 
 @lru_cache(maxsize=4096)
 def is_bot(agent: str) -> bool:
-    """Tell whether a user agent names itself as a machine."""
+    """Say whether a user agent names itself as a machine."""
     return _BOTS.search(agent) is not None

@@ -26,8 +26,8 @@ class _Count:
         self.items = self.rejects = self.ours = 0
 
 
-class RejectWatch:
-    """Counts by account; ``least_items`` say enough for a judgement."""
+class RejectGuard:
+    """Counts items and rejects by account; under ``least_items`` an account is not judged."""
 
     def __init__(self, *, ratio: float, least_items: int, mode: Mode) -> None:
         self._ratio, self._least, self._mode = ratio, least_items, mode
@@ -61,7 +61,7 @@ class RejectWatch:
         }
 
     def must_stop(self) -> bool:
-        """Tell whether to stop instead of diverting more."""
+        """Say whether to stop instead of diverting more."""
         if self._mode == "strict":
             return bool(self.alarms())
         if self._mode == "warn":

@@ -1,4 +1,4 @@
-"""Validation: an accepted item to a canonical event, or to the reason why not. Never raises."""
+"""Validation: an accepted item becomes a canonical event or a reject. Never raises."""
 
 from collections.abc import Callable
 from typing import Final
@@ -51,7 +51,7 @@ class Validator:
         parsed = _parse(raw)
         if isinstance(parsed, Reject):
             return parsed
-        # In this order a reject tells first what its producer can mend.
+        # In this order a reject names first what its producer can mend.
         named = self._identify(parsed)
         if isinstance(named, Reject):
             return named
@@ -70,7 +70,7 @@ class Validator:
         return event
 
     def _keep_plan(self, parsed: ParsedItem, source: Source) -> Mark | Reject | None:
-        """Hold an item to the plan; return the mark that tells how it is off it, or why not."""
+        """Check an item against the plan; return its mark if it is off the plan, or its reject."""
         contract = self._contracts.get(parsed.event)
         if contract is None:
             if self._refuses_unplanned:

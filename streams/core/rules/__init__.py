@@ -1,4 +1,4 @@
-"""Rules at work: triggers, steps, guards, goals."""
+"""Rules: triggers, steps, guards, goals."""
 
 from streams.compiled import use
 

@@ -35,7 +35,7 @@ TOO_MANY: Final = "too_many_waits"
 class Waits:
     """The waits of one absence rule, in any user's state.
 
-    ``keeps`` are the parts of an event beside its properties that the rule reads in the end.
+    ``keeps`` are the parts of an event, beside its properties, that the rule reads at the due.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class Waits:
         self._drop(state, ended)
 
     def exit(self, context: Context) -> None:
-        """Take an ``exit``: end all waits that began before it, and say so; it is kept for runs."""
+        """Take an ``exit``: end all waits that began before it, with a decision each."""
         state, event = context.state, context.event
         ended = [
             timer
@@ -146,7 +146,7 @@ class Waits:
 
 
 def wait_id(timer: Timer) -> str:
-    """Return what tells a wait from all others of its rule and user."""
+    """Return the id of a wait, unique within its rule and user."""
     return f"{timer.start_ms}:{timer.key}"
 
 

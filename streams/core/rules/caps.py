@@ -1,4 +1,4 @@
-"""Caps (频控): at most so many touches of a name per user; a failed touch gives its place back."""
+"""Caps (频控): limits on the touches of a user; a failed touch frees its place."""
 
 from zoneinfo import ZoneInfo
 
@@ -9,7 +9,7 @@ from streams.core.state.user import DAY_MS, State
 
 
 class Cap:
-    """Limits over sliding periods or calendar days: the user's own, the shop's if not known."""
+    """Limits over sliding periods or calendar days: days of the user's zone, else the shop's."""
 
     def __init__(self, name: str, limits: list[Limit], zone: str) -> None:
         self.name, self._limits, self._zone = name, limits, ZoneInfo(zone)
@@ -51,7 +51,7 @@ class Cap:
 
 
 def refund(state: State, touch_id: str) -> bool:
-    """Take back the place of a touch that failed; say whether it had one."""
+    """Free the place of a touch that failed; say whether it had one."""
     reserved = state.reserved.pop(touch_id, None)
     if reserved is None:
         return False
@@ -62,7 +62,7 @@ def refund(state: State, touch_id: str) -> bool:
 
 
 class OnRefund:
-    """Gives back the place that a touch took in its cap, when it is said to have failed."""
+    """Frees the place of a touch in its cap when the touch has failed."""
 
     where = None
     priority = FACTS_FIRST

@@ -1,9 +1,9 @@
-"""What a user allowed and refused (授权与退订), kept by time: the order of arrival does not matter.
+"""Consents and refusals of a user (授权与退订), by event time: order of arrival does not matter.
 
-- A consent to a subscription message (订阅消息) is good for one send; consents add up, by the
-  platform's template id. A refusal takes back all from before it.
-- The latest yes or no to marketing, over one channel or over all, and to following the
-  official account (关注): of a yes and a no of one millisecond, the no.
+- A consent to a subscription message (订阅消息) allows one send; consents add up by the
+  platform's template id. A refusal revokes all consents before it.
+- Of the answers to marketing, on one channel or on all, and to following the official account
+  (关注) the latest counts; of a yes and a no in one millisecond, the no.
 """
 
 from bisect import insort
@@ -59,7 +59,10 @@ def refused(state: State, what: str) -> bool:
 def consent_triggers(
     templates: Mapping[str, Mapping[str, str]],
 ) -> "Iterator[tuple[str, OnAnswer | OnSubscription | OnFailed]]":
-    """Yield what keeps consents, by event; ``templates``: platform ids by template and channel."""
+    """Yield the triggers that keep consents, by event name.
+
+    ``templates`` maps a template and a channel to the platform's id of the template.
+    """
     for event, what, yes in _ANSWERS:
         yield event, OnAnswer(what, yes=yes)
     for event in _SUBSCRIPTIONS:
@@ -69,7 +72,7 @@ def consent_triggers(
 
 
 class OnAnswer:
-    """Keeps a yes or no; about ``what``, or else the event's ``properties.channel`` or all."""
+    """Keeps a yes or no to ``what``; if it is empty, to ``properties.channel`` or all channels."""
 
     where = None
     priority = FACTS_FIRST
@@ -114,7 +117,7 @@ class OnSubscription:
 
 
 class OnFailed:
-    """Gives a consent back when no channel took its touch; takes all if WeChat says so."""
+    """Returns a consent if no channel took its touch; revokes all if WeChat has none left."""
 
     where = None
     priority = FACTS_FIRST
@@ -133,12 +136,12 @@ class OnFailed:
         if str(properties.get("code")) == _USED_UP:
             _refuse(state, template_id, at_ms)
         elif consent is None or at_ms > consent.refused_ms + DAY_MS:
-            # A delivery is over within a day: what went out before a refusal is not given back.
+            # A delivery is over within a day: what went out before a refusal is not returned.
             _give(state, template_id, at_ms)
 
 
 def _forget_oldest(state: State) -> None:
-    """Make room for an answer; those about all channels and following stay."""
+    """Make room for an answer; those to all channels and to following stay."""
     answers = state.answers
     channels = [what for what in answers if what not in (ALL_CHANNELS, FOLLOWING)]
     del answers[min(channels, key=lambda what: (answers[what][0], what))]

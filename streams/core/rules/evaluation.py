@@ -11,12 +11,12 @@ from streams.core.state.user import LATE_MS, State
 # goals: a rule that the same event fires already sees them.
 FACTS_FIRST: Final = 20_000
 GOALS_NEXT: Final = 10_000
-# A timer that could run only this much after its time acts by the clock on the wall.
+# A timer that runs later than this after its time acts as of now.
 LAG_MS: Final = 10 * 60_000
 
 
 class Effects:
-    """What a step of the engine says, in order."""
+    """What follows from an event or a timer, in order."""
 
     # Plain, since the core makes one for each event: a dataclass fills it by Python's own code.
     __slots__ = ("decisions", "tag_changes", "touches")
@@ -38,12 +38,11 @@ class Effects:
 
 
 class Context:
-    """One step of the engine, as triggers and timers see it: what it is about, what it says.
+    """What the engine knows while it works on one event or one due timer.
 
-    ``event`` is what arrived, what a timer was set by, or what stands for time alone. ``at_ms``
-    is its time or the timer's due, ``now_ms`` the lane's time (0 where nobody gave it), ``late``
-    says that it is too late to act. ``claims`` are the exclusive groups of which a rule was
-    chosen in this step.
+    ``event`` is the event that arrived or set the timer, or stands for time alone. ``at_ms`` is
+    its time or the timer's due, ``now_ms`` the lane's time (0 if unknown); ``late``: it is too
+    late to act. ``claims`` are the exclusive groups of which a rule was chosen in this step.
     """
 
     __slots__ = ("at_ms", "claims", "effects", "event", "late", "now_ms", "state")
@@ -91,11 +90,11 @@ class Context:
 
 @dataclass(slots=True)
 class Evaluation:
-    """One evaluation of a rule: what was asked, and what was seen.
+    """One evaluation of a rule: its inputs, and what its conditions read.
 
     ``clock_ms`` is when a touch would really go out: an event that came late is not answered
-    in the past. ``version`` and ``trigger`` are what the ids are made of; ``begun`` says that
-    the rule was entered before, ``decided`` how many decisions were made of it.
+    in the past. Ids are made of ``version`` and ``trigger``. ``begun``: the user entered the
+    rule before; ``decided`` counts the decisions of this evaluation.
     """
 
     context: Context
@@ -110,17 +109,17 @@ class Evaluation:
     trace: list[dict[str, Any]] = field(default_factory=list)
 
     def note(self, condition: str, value: object, *, ok: bool) -> None:
-        """Keep what a condition saw."""
+        """Record what a condition read."""
         self.trace.append({"if": condition, "value": value, "ok": ok})
 
 
 def timely(due_ms: int, fire_at_ms: int, now_ms: int) -> int:
-    """Return when what was due acts: then, or now if an outage delayed it."""
+    """Return the time as of which a due acts: the due itself, or now if an outage delayed it."""
     return due_ms if now_ms - fire_at_ms <= LAG_MS else now_ms
 
 
 def no_event(user: str, name: str, at_ms: int) -> Event:
-    """Return what stands for the event where time alone fired a rule."""
+    """Return the stand-in for the event where time alone fires a rule."""
     return Event(
         message_id="",
         type="track",

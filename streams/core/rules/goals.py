@@ -1,9 +1,9 @@
-"""Goals (转化): what a rule is for, watched in who was touched and in the holdout alike.
+"""Goals (转化): conversions of a rule, counted for touched users and for the holdout alike.
 
-A watch opens when a user comes to the holdout's draw and passes it, or is put in the holdout by it;
-it outlives the run and ends at ``within`` after the decision. One event converts a rule
-once: the watch that was opened last before it counts, all that were open before it end.
-A goal that arrives before the event that opens its watch is not seen: in both groups alike.
+A watch opens when the holdout is drawn for a user, whatever the draw; it outlives the journey
+and ends ``within`` after the decision. One event converts a rule once: the newest watch that
+was opened before it counts, and all that were opened before it end. A goal that arrives before
+the event that opens its watch does not count, in either group.
 """
 
 from typing import Final
@@ -34,7 +34,7 @@ class Goals:
         self._where, self._value = where, value
 
     def open(self, evaluation: Evaluation, *, in_holdout: bool) -> None:
-        """Watch from now on, for who is in the holdout as for who is not."""
+        """Open a watch, in the holdout as outside of it."""
         state, at_ms = evaluation.context.state, evaluation.context.at_ms
         watches = [watch for watch in state.goals if watch.end_ms + LATE_MS >= state.latest_ms]
         own = [watch for watch in watches if watch.rule == self._id]
@@ -52,7 +52,7 @@ class Goals:
         state.goals = [*watches, watch]
 
     def __call__(self, context: Context) -> None:
-        """Take an event: if it is the goal, say whose."""
+        """Take an event: record a conversion if it is the goal of an open watch."""
         state, event, at_ms = context.state, context.event, context.at_ms
         if not state.goals or (self._where is not None and not self._where(event)):
             return
@@ -88,7 +88,7 @@ class Goals:
 
 
 def credit(state: State, rule: str, trigger: str, touch_id: str) -> None:
-    """Let a conversion name the last touch that went out before it."""
+    """Note a touch in the watches of its trigger: a conversion names the last one."""
     for watch in state.goals:
         if watch.rule == rule and watch.trigger == trigger:
             watch.touch_id = touch_id

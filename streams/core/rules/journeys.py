@@ -1,8 +1,8 @@
-"""Runs (旅程): a user's way through a rule's steps, parked in the state where it waits.
+"""Journeys (旅程): a user's way through a rule's steps, parked in the state where it waits.
 
-A run goes on with the steps of the rulebook of that time, from the step of its id: if that
-is gone, or is another kind of step now, the run ends. An exit ends it at once. A send that
-is barred does not end it, unless its audience no longer holds at the end of quiet hours.
+A journey goes on with the steps of the rulebook in force, from the step of its id: if that step
+is gone, or is of another kind now, the journey ends. An exit ends it at once. A suppressed send
+does not end it, unless the audience no longer holds when quiet hours end.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ _NO_IDS: Final[dict[str, str]] = {}
 
 
 class Flow:
-    """One rule's way from a trigger that fired through its steps, on any user's state.
+    """Leads users from one rule's trigger through its steps, on any user's state.
 
     ``keeps`` are the parts of an event that are read after a wait.
     """
@@ -52,10 +52,10 @@ class Flow:
         )
 
     def decide(self, context: Context, trigger: str, clock_ms: int = 0) -> None:
-        """Decide on a trigger that fired; take who is let in through the first steps.
+        """Decide on a trigger that fired; lead an admitted user through the first steps.
 
-        ``trigger`` tells it from all others; ``clock_ms`` is when a touch would go out, without
-        it when the event arrived.
+        ``trigger`` identifies it; ``clock_ms`` is when a touch would go out, by default the
+        event's arrival.
         """
         clock_ms = max(context.at_ms, clock_ms or context.event.received_at_ms)
         evaluation = self.rule.evaluation(context, trigger, clock_ms)
@@ -69,12 +69,12 @@ class Flow:
             self.rule.enter(evaluation)
 
     def give_up(self, context: Context, trigger: str, outcome: Outcome, reason: str) -> None:
-        """Decide without an evaluation: what the trigger began ended before its time."""
+        """Record how that which a trigger began ended before its time."""
         evaluation = Evaluation(context, context.at_ms, trigger, self.rule.version)
         self.rule.record(evaluation, outcome, reason)
 
     def wake(self, context: Context, run: Run) -> None:
-        """Go on with a run whose time has come; it is in the state no more."""
+        """Go on with a journey that is due; the caller has taken it out of the state."""
         evaluation = self._resumed(context, run)
         evaluation.clock_ms = timely(run.due_ms, run.fire_at_ms, context.now_ms)
         record = self.rule.record
@@ -92,7 +92,7 @@ class Flow:
             self._go(evaluation, run.step)
 
     def leave(self, context: Context, run: Run) -> None:
-        """Say that an exit ended a run at the context's time."""
+        """Record that an exit ended a journey at the context's time."""
         self.rule.record(self._resumed(context, run), "exited", "exit", step="exit")
 
     def _resumed(self, context: Context, run: Run) -> Evaluation:
@@ -107,7 +107,7 @@ class Flow:
         )
 
     def _go(self, evaluation: Evaluation, step: str | None) -> bool:
-        """Take steps until one waits or none is left; say whether a touch went or may go."""
+        """Run steps until one waits or none remains; say whether a touch went out or still may."""
         entered = False
         while step is not None:
             placed = self._program[step]
@@ -188,7 +188,7 @@ class Flow:
         return consenting, "" if consenting else "consent"
 
     def _keep_quiet(self, evaluation: Evaluation, step: str) -> Outcome | None:
-        """Do what quiet hours want of a send; ``None`` if it may go out."""
+        """Apply quiet hours to a send; return its outcome, ``None`` if it may go out."""
         window, quiet, clock_ms = self._window, self._quiet, evaluation.clock_ms
         if window is None or quiet is None:
             return None
@@ -238,7 +238,7 @@ class Flow:
     def _touch(
         self, evaluation: Evaluation, send: Send, via: list[str], ids: Mapping[str, str], step: str
     ) -> Touch:
-        """Return the touch of a step; the first step's has the id of the run alone."""
+        """Return the touch of a step; the first step's id is that of the journey alone."""
         context = evaluation.context
         event, version = context.event, evaluation.version
         root = make_id("touch", self.rule.id, version, event.user, evaluation.trigger)
@@ -258,7 +258,7 @@ class Flow:
 
 
 class OnExit:
-    """An exit: ends the runs that began before it, and entries that are still to arrive."""
+    """An exit: ends the journeys that began before it; an earlier entry that is late is barred."""
 
     def __init__(self, flow: Flow, where: Node | None) -> None:
         self._flow, self.where = flow, where

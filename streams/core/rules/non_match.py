@@ -19,8 +19,8 @@ from schemas.triggers import Sequence as Steps
 from streams.core.event_time import event_time_ms
 from streams.core.language.compile import audience, getter
 from streams.core.language.join_keys import key_of
+from streams.core.rules.triggers import ANY
 
-ANY: Final = "*"
 _WAITS_EXPLAINED: Final = 3
 Key = Callable[[Event], str | None]
 

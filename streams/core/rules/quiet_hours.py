@@ -7,7 +7,7 @@ from streams.core.rules.zones import minutes_of, next_instant
 
 
 class QuietWindow:
-    """One window of the policies; judged by what the clock on the user's wall shows."""
+    """One window of the policies, in local time."""
 
     def __init__(self, name: str, hours: QuietHours, shop_tz: str) -> None:
         self.name, self._from, self._to = name, hours.from_min, hours.to_min

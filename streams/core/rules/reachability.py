@@ -1,8 +1,8 @@
-"""Reach (可触达): on which channels a message may go out to a user right now.
+"""Reachability (可触达): on which channels a message may go out to a user now.
 
-WeChat and WeCom let a shop write only for a while after an act of the user, and only so
-often (会话窗口). The longest that stands open is kept; a message that goes out uses up one,
-as it does of the consents to a subscription message. Who unfollowed is out of reach.
+WeChat and WeCom let a shop write only for a while after an act of the user, and only so many
+messages (会话窗口). The state keeps the window that ends last; each message uses up one of it,
+and a subscription message one consent. Followers' channels are closed to who unfollowed.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -41,7 +41,7 @@ def use(state: State, channel: str, ids: Mapping[str, str]) -> None:
 
 
 def openings(channels: Iterable[str]) -> "Iterator[tuple[str, OnOpening]]":
-    """Yield what keeps the windows of channels, by the names of the events that open them."""
+    """Yield the triggers that keep the windows of channels, by the names of their events."""
     for channel in dict.fromkeys(channels):
         for opening in CHANNELS.get(channel, _FREE).opens:
             yield opening.event, OnOpening(channel, opening)

@@ -1,11 +1,11 @@
-"""Rules at work: from a trigger that fired to its decisions.
+"""One rule: from a trigger that fired to its decisions.
 
-The order is: redriven or a bot → too late → exit → audience → re-entry → holdout →
+The order of checks is: redriven or a bot → too late → exit → audience → re-entry → holdout →
 exclusive group → and of each send: refusal → channel window → consent → quiet hours → cap →
-shadow → sent. The first that bars the touch gives the reason. A user enters the rule when it
-is sent, put on hold, waits or is in the holdout (or would, in shadow): that starts the cooldown.
-Windows, quiet hours and caps go by the time at which the touch would go out, all else by the
-decision's.
+shadow → sent. The first that bars the touch gives the reason. A user enters the rule when a touch
+is sent or put on hold (in shadow: would be), when a journey waits, and in the holdout: that starts
+the cooldown. Windows, quiet hours and caps go by the time at which the touch would go out, all
+else by the decision's.
 """
 
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def barred_by(event: Event) -> str | None:
 
 
 class LiveRule:
-    """One rule of the rulebook at work on states: whom it lets in, and how it says so."""
+    """One rule on users' states: whom it admits, and the decisions that it records."""
 
     def __init__(
         self,
@@ -66,14 +66,14 @@ class LiveRule:
         self._weights = sum(variant.weight for variant in rule.variants)
 
     def evaluation(self, context: Context, trigger: str, clock_ms: int) -> Evaluation:
-        """Return a new evaluation; ``trigger`` tells what fired from all others."""
+        """Return a new evaluation; ``trigger`` identifies what fired."""
         evaluation = Evaluation(context, clock_ms, trigger, self.version)
         if self._by:
             evaluation.key = key_of(self._by, context.event) or ""
         return evaluation
 
     def admit(self, evaluation: Evaluation) -> Verdict | None:
-        """Return why the user is not let into the rule, ``None`` for who is."""
+        """Return why the user is not admitted to the rule, ``None`` if admitted."""
         context = evaluation.context
         reason = barred_by(context.event) or ("late" if context.late else None)
         if reason is not None:
@@ -108,7 +108,7 @@ class LiveRule:
     def record(
         self, evaluation: Evaluation, outcome: Outcome, reason: str, *, step: str = ""
     ) -> Decision:
-        """Write a decision down; the first of an entry has the id of its trigger alone."""
+        """Record a decision; the first of an entry has the id of its trigger alone."""
         context = evaluation.context
         event = context.event
         parts = ["decision", self.id, evaluation.version, event.user, evaluation.trigger]
@@ -135,11 +135,11 @@ class LiveRule:
         return decision
 
     def audience_holds(self, evaluation: Evaluation) -> bool:
-        """Ask the audience, and keep what it saw."""
+        """Evaluate the audience; record what it read."""
         return self._audience is None or self.holds(self._audience, evaluation)
 
     def holds(self, condition: Audience, evaluation: Evaluation) -> bool:
-        """Ask a condition, and keep what it saw."""
+        """Evaluate a condition; record what it read."""
 
         def note(index: int, left: object, right: object, ok: object) -> object:
             evaluation.note(condition.texts[index], plain(left), ok=bool(ok))
@@ -150,7 +150,7 @@ class LiveRule:
         return bool(condition.holds(evaluation.context.event, self._reader(evaluation), note))
 
     def holdout_of(self, user: str) -> str:
-        """Return which holdout a user is in, as the decision's reason; nothing if in none."""
+        """Return which holdout a user is in, as the decision's reason; empty if in none."""
         salt, world = self._world
         if world and make_share("holdout", f"*{salt}", user) < world:
             return "holdout:global"
@@ -158,7 +158,7 @@ class LiveRule:
         return "holdout" if own else ""
 
     def variant_of(self, user: str) -> str:
-        """Return the variant that a user gets for ever; nothing if the rule has none."""
+        """Return a user's variant, always the same one; empty if the rule has none."""
         if not self.rule.variants:
             return ""
         share = make_share("variant", self.id, user) * self._weights

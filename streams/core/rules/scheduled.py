@@ -1,7 +1,7 @@
-"""Scheduled triggers: what time fires: too long without an event, a birthday, a festival.
+"""Scheduled triggers, which time fires: too long without an event, a birthday, a festival.
 
-Each rule has one due in the state of a user, the next. It is set by events (a user without
-one has no state), so a new rule takes up each user at the next event.
+Each rule has one due in the state of a user, the next. Events set it (a user without one has no
+state), so a new rule begins for each user at the user's next event.
 """
 
 import re
@@ -26,13 +26,13 @@ _LEAP_DAY: Final = "02-29"
 
 
 class Scheduled(Protocol):
-    """What a due of one rule leads to; ``name`` stands for the event that there is none of."""
+    """What fires at a rule's due; ``name`` is the event name of its stand-in."""
 
     flow: Flow
     name: str
 
     def fire(self, context: Context) -> None:
-        """Take a due that has come, the context's time; it is in the state no more."""
+        """Take a due, at the context's time; the caller has taken it out of the state."""
 
 
 class OnInactive:
@@ -51,7 +51,7 @@ class OnInactive:
         memory = state.rule(self._rule_id)
         if at_ms > memory.latest:
             memory.latest = at_ms
-            # One that is set already is put off when it comes: that is cheaper than at each event.
+            # A due that is set already is put off when it comes: cheaper than at each event.
             if self._rule_id not in state.scheduled:
                 state.scheduled[self._rule_id] = at_ms + self._for_ms
 
@@ -168,7 +168,7 @@ class OnDate:
 
 
 class OnZone:
-    """Keeps the time zone that the user's newest event names; the due of dates go with it."""
+    """Keeps the time zone that the user's newest event names; dues of dates move with it."""
 
     priority = FACTS_FIRST
     where = None
@@ -189,7 +189,7 @@ class OnZone:
 
 
 def parse_birthday(raw: object) -> str:
-    """Return "MM-DD" of a birthday as clients write it, nothing if it is none."""
+    """Return "MM-DD" of a birthday as clients write it, empty if it is none."""
     text = raw.strip()[:10] if isinstance(raw, str) else ""
     match = _COMPACT.fullmatch(text) or _BIRTHDAY.fullmatch(text)
     if match is None:

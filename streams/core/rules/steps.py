@@ -10,7 +10,7 @@ from streams.core.language.compile import Audience, audience
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """A branch at work: its condition and where each side begins, ``None`` for nowhere."""
+    """A compiled branch: its condition and where each side begins, ``None`` for nowhere."""
 
     condition: Audience
     then: str | None

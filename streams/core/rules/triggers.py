@@ -12,7 +12,9 @@ from streams.core.rules.journeys import Flow
 from streams.core.state.recent_times import MAX_TIMES, times_of
 from streams.core.state.user import LATE_MS
 
-# A step of a sequence stands in the lowest bits of its time: 16 steps at most.
+# Stands for the name of every event.
+ANY: Final = "*"
+# A step of a sequence stands in the lowest four bits of its time: 16 steps at most.
 _STEPS: Final = 16
 
 
@@ -48,8 +50,8 @@ class OnEvent:
 class OnCount:
     """Fires at the event that makes n within a time, ends included; then counts from zero.
 
-    The time ends at the newest event of the key: one that comes later than ``within``
-    after it no longer counts. The 64 keys with the newest events are kept.
+    The time ends at the newest event of the key: an event more than ``within`` before it no
+    longer counts. The 64 keys with the newest events are kept.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class OnSequence:
     """Fires at the event that completes a sequence, whichever of its events that is.
 
     Each step is strictly later than the one before, so the order of arrival does not
-    matter and no event is two steps. What led to it, and all before, is used up.
+    matter and no event is two steps. The events that complete it, and all before, are used up.
     """
 
     where = None
@@ -100,7 +102,7 @@ class OnSequence:
         steps = [
             i
             for i, (names, where) in enumerate(self._steps)
-            if (event.event in names or "*" in names) and (where is None or where(event))
+            if (event.event in names or ANY in names) and (where is None or where(event))
         ]
         key = key_of(self._join, event) if steps else None
         if key is None:

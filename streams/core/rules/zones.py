@@ -1,4 +1,4 @@
-"""Local time: when a clock on the wall shows a time, in any zone, also where clocks jump.
+"""Local time, in any zone, also where clocks jump.
 
 A time that a day skips (clocks go forward) is the moment of the jump; one that it has
 twice (clocks go back) is the first of the two.
@@ -25,7 +25,7 @@ def zone_of(name: str) -> ZoneInfo | None:
 
 
 def zone_or(name: str, default: ZoneInfo) -> ZoneInfo:
-    """Return the zone of a name that a user's events held; the default if it is empty or none."""
+    """Return the zone of a name from a user's events; the default if it is empty or unknown."""
     return (zone_of(name) if name else None) or default
 
 
@@ -37,17 +37,17 @@ def _offset_ms(zone: ZoneInfo, quarter: int) -> int:
 
 
 def day_of(zone: ZoneInfo, at_ms: int) -> int:
-    """Return the number of the day that a calendar shows at a time."""
+    """Return the number of the local day, counted from 1970-01-01."""
     return (at_ms + _offset_ms(zone, at_ms // _QUARTER_MS)) // _DAY_MS
 
 
 def minutes_of(zone: ZoneInfo, at_ms: int) -> int:
-    """Return the minutes since midnight that a clock shows at a time."""
+    """Return the local time of day, in minutes since midnight."""
     return (at_ms + _offset_ms(zone, at_ms // _QUARTER_MS)) % _DAY_MS // _MINUTE_MS
 
 
 def local(zone: ZoneInfo, at_ms: int) -> datetime:
-    """Return what a wall shows at a time."""
+    """Return the local time of a zone."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone)
 
 
@@ -69,7 +69,7 @@ def instant(zone: ZoneInfo, day: date, minutes: int) -> int:
 
 
 def next_instant(zone: ZoneInfo, at_ms: int, minutes: int) -> int:
-    """Return the first moment at or after a time at which a clock shows a time of day."""
+    """Return the first moment, at or after ``at_ms``, of a local time of day, in ms."""
     today = local(zone, at_ms).date()
     # A jump over midnight may leave a day with none of the times that it should have.
     times = [

@@ -44,7 +44,7 @@ class Group:
 
 
 class Cells:
-    """The cells of a user, by groups; groups that were opened to be written are packed anew.
+    """The cells of a user, by groups; groups that were opened to be written are packed again.
 
     Packed: a map from the numbers of a group to its cells, both as bytes. How tags are
     grouped is for the writer to say: a reader finds a cell in any group, and what it does

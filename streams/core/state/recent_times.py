@@ -1,4 +1,4 @@
-"""Times that are remembered by key, sorted and few."""
+"""Recent times by key: sorted lists, bounded in length and number."""
 
 from bisect import insort
 from typing import Final

@@ -124,8 +124,8 @@ class State(msgspec.Struct, array_like=True):
     goals: list[Watch] = []
     exclusive: dict[str, tuple[int, str]] = {}
     reserved: dict[str, tuple[str, int]] = {}
-    # Since when and by which event the tags have their values: see provenance.py.
-    origins: bytes = b""
+    # Since when, and by which event, the tags have their values: tags/provenance.py packs it.
+    provenance: bytes = b""
     # By channel: until when it is open, and for how many messages.
     windows: dict[str, tuple[int, int]] = {}
     # By template id of the platform; and the latest answers, when and whether yes: consents.py.

@@ -1,6 +1,6 @@
-"""What a tag reads of an event: the value at its path, what the event weighs, what is folded.
+"""Functions that read for a tag: the value at a path, its weight, what the kind folds.
 
-These functions run for each event of a tag, so they are compiled, and chosen once at load.
+They run for each event of a tag, so they are compiled, and chosen once at load.
 """
 
 from collections.abc import Mapping
@@ -17,18 +17,18 @@ Weighed = tuple[object, float]
 
 
 def at_path(path: str) -> Getter:
-    """Return what reads the value at a path of an event."""
+    """Return the function that reads the value at a path of an event."""
     return getter(parse_ref(path, (), tags=False))
 
 
 def value_of(tag: EventTag) -> Getter:
-    """Return what reads the value of a tag, true for one that has no path to it."""
+    """Return the function that reads a tag's ``value``; true for a tag without that path."""
     path = getattr(tag, "value", None)
     return _true if path is None else at_path(path)
 
 
 def weighed(path: str | None, weights: Mapping[str, float]) -> Getter:
-    """Return what reads ``Weighed``: the value at a path (1 without one), and its weight."""
+    """Return the function that reads ``Weighed``: the value at a path, else 1, and its weight."""
     read = _unit if path is None else at_path(path)
 
     def weigh(event: Event) -> object:
@@ -38,7 +38,7 @@ def weighed(path: str | None, weights: Mapping[str, float]) -> Getter:
 
 
 def accepted(_tag: EventTag, kind: Kind, value: Getter) -> Getter:
-    """Return what folds all values that the kind accepts."""
+    """Return the function that takes of an event what the kind accepts."""
     accept = kind.accept
 
     def take(event: Event) -> object:
@@ -48,7 +48,7 @@ def accepted(_tag: EventTag, kind: Kind, value: Getter) -> Getter:
 
 
 def accepted_text(_tag: EventTag, kind: Kind, value: Getter) -> Getter:
-    """Return the same for a kind of plain values, which are mostly short texts."""
+    """Return the same for a kind of plain values, most of them short texts."""
     accept = kind.accept
 
     def take(event: Event) -> object:
@@ -59,12 +59,12 @@ def accepted_text(_tag: EventTag, kind: Kind, value: Getter) -> Getter:
 
 
 def happened(_tag: EventTag, kind: Kind, _value: Getter) -> Getter:
-    """Return what folds every event, whatever it holds: the kind accepts the event itself."""
+    """Return the function that takes every event: the kind accepts the event itself."""
     return kind.accept
 
 
 def untouched(_tag: EventTag, _kind: Kind, value: Getter) -> Getter:
-    """Return what folds the value as it is: the kind accepts all."""
+    """Return the function that takes the value as it is: the kind accepts all."""
     return value
 
 

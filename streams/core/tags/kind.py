@@ -1,10 +1,10 @@
-"""What every kind of tag does: how it lives in a cell, a list that starts with the kind's code.
+"""What every kind of tag does with its cell, a list that starts with the kind's code.
 
 A new kind is a class with the methods of ``Kind``, a ``KindSpec`` and a line in the catalogue.
 
 Late and out-of-order events count by their event time, so all orders of arrival give one
-value. ``merge`` makes of two users' cells what one user with all the events would have:
-so it is associative, and does not depend on the order either.
+value. ``merge`` gives the cell of one user with the events of both, so its result depends
+neither on order nor on grouping.
 """
 # ruff: noqa: D102, ARG002 - the methods and their arguments are those of the protocol
 
@@ -28,7 +28,7 @@ class Kind(Protocol):
 
     @property
     def empty(self) -> Value:
-        """Return what a tag reads of which there is no cell."""
+        """Return the value of a tag that has no cell."""
 
     def new(self) -> Cell:
         """Return the cell of a tag that has seen nothing."""
@@ -56,10 +56,10 @@ class Kind(Protocol):
         """
 
     def expire(self, cell: Cell, now_ms: int) -> tuple[Value, Value, int]:
-        """Let time pass: what was shown, what is to be shown now, and since when."""
+        """Let time pass; return what was shown, what is to be shown now, and since when."""
 
     def merge(self, cell: Cell, other: Cell, clock_ms: int) -> Cell:
-        """Return the cell of two users that are one; both may be changed by it."""
+        """Return the cell of two users who are one; may change both cells."""
 
 
 class Lasting:

@@ -1,7 +1,7 @@
 """What a kind of tag is: its model, its value, its words and its cost, in one place.
 
 One ``KindSpec`` a kind of events, one ``MadeSpec`` a kind that is made of other tags; the
-catalogue lists them all. Nobody else tells kinds apart but the SQL of the audit.
+catalogue lists them all. Beside it only the SQL of the audit distinguishes kinds.
 """
 
 from collections.abc import Callable, Mapping
@@ -71,7 +71,7 @@ class KindSpec(Spec[E], Generic[E, K]):
     ``value`` returns what reads of an event that which the kind accepts, ``take`` what is
     folded of it: the same as ``accept`` of the value, by whatever way is quickest.
     ``judge(tag, have, want, exact)`` compares a value with the one by SQL; ``exact`` is what
-    the SQL tells besides. ``idempotent``: an event that came twice counts once.
+    the SQL adds to it. ``idempotent``: an event that came twice counts once.
     """
 
     make: Callable[[E], K]

@@ -1,7 +1,7 @@
-"""Live tags: fold events into the values that a user holds.
+"""Live tags: fold events into the values of a user's tags.
 
-A cell that another kind of tag wrote starts anew; a change of a tag's window, ttl or
-condition goes on from what the cell has.
+A cell that another kind of tag wrote is replaced by a new one; a tag whose window, ttl or
+condition changed goes on with its cell.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -24,7 +24,7 @@ Bound = Callable[[Cell, int, int], int]
 
 
 class LiveTag:
-    """One tag of the rulebook at work on states: the cell of ``index`` in its ``group``."""
+    """One tag of events, on users' states; its cell is at ``index`` of its ``group``."""
 
     def __init__(self, tag: EventTag) -> None:
         self.id, self.kind = tag.id, make_kind(tag)
@@ -38,15 +38,18 @@ class LiveTag:
         # Whether its changes are emitted.
         self.emits = True
 
-    def limit(self, parts: Collection[str] | None) -> None:
-        """Emit changes only when one of ``parts`` changes; never, if ``None``: it is only read."""
+    def emit_only(self, parts: Collection[str] | None) -> None:
+        """Emit changes only when one of ``parts`` changes; none if ``None``: the tag is only read.
+
+        "" stands for the whole value.
+        """
         if parts is None:
             self.lasting, self.bound_ms, self.emits = True, None, False
         elif narrow := getattr(self.kind, "narrow", None):
             narrow(parts)
 
     def cell(self, state: State) -> Cell | None:
-        """Return what the user holds of this tag; another kind's cell does not count."""
+        """Return the user's cell of this tag; another kind's cell does not count."""
         cell = state.tags.read(self.group)[self.index]
         return cell if cell is not None and cell[0] == self.code else None
 
@@ -67,7 +70,7 @@ class LiveTag:
 
 
 class LiveExpr:
-    """One tag that is made of others; its cell, ``[code, shown]``, is what was last written."""
+    """One made tag; its cell, ``[code, shown]``, keeps what was last emitted."""
 
     code: ClassVar[int] = ord("=")
 
@@ -80,7 +83,7 @@ class LiveExpr:
         self.of_now = False
 
     def bind(self, tags: "dict[str, LiveTag | LiveExpr]") -> None:
-        """Take the tags that it is made of, once all are there and those made of others bound."""
+        """Set the tags that it is made of; made tags among them are bound already."""
         self._inputs = {tag_id: tags[tag_id] for tag_id in self.reads}
         self.of_now = any(tag.of_now for tag in self._inputs.values())
 
@@ -101,7 +104,7 @@ class LiveExpr:
         return self._value(state, at_ms) if self.touched(state) else None
 
     def move(self, state: State, at_ms: int, *, touched: bool = False) -> tuple[Value, Value]:
-        """Make the value again at a time; return what was written and what is to be."""
+        """Compute the value at a time; return what was emitted last, and the value now."""
         cell = state.tags.read(self.group)[self.index]
         before = cell[1] if cell is not None and cell[0] == self.code else None
         after = self._value(state, at_ms) if touched else self.read(state, at_ms)
@@ -261,7 +264,7 @@ class EventFold:
         changes: list[TagChange],
         moved: set[str],
     ) -> None:
-        """Make the exprs again that read what was moved."""
+        """Compute the exprs again that read what was moved."""
         for expr in self._exprs:
             if expr.reads.isdisjoint(moved):
                 continue

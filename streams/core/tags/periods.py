@@ -2,7 +2,7 @@
 
 A weight is put into the half-life that its event fell in, grown to that half-life's end
 of scale, as a whole number: adding is exact, so late and out-of-order events count as if
-they had come in time. What is 20 half-lives old (a millionth) is let go.
+they had come in time. What is 20 half-lives old (a millionth) is dropped.
 """
 
 from typing import Final

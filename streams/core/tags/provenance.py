@@ -1,8 +1,8 @@
 """Since when, and by which event, each tag of a user has its value.
 
 Packed in the state as ``[[time_ms, message id, numbers of tags], ...]``, one group for each
-change that is still somebody's last: a user's tags are of a handful of events, so this is some
-200 bytes for 20 tags. It follows what is written to ``tags``.
+event that is still some tag's last change. A handful of events moves all tags of a user, so 20
+tags take some 200 bytes. It follows what is written to the topic ``tags``.
 """
 
 from collections.abc import Iterable
@@ -22,7 +22,7 @@ _SETS: Final = 65_536
 
 
 def moved(packed: bytes, changes: Iterable[TagChange]) -> bytes:
-    """Return the origins after these changes, of one user and in their order."""
+    """Return the packed provenance after these changes, of one user and in their order."""
     groups = _decode(packed) if packed else []
     newest = {change.tag: (change.message_id, change.time_ms) for change in changes}
     causes: dict[tuple[str, int], list[str]] = {}
@@ -36,7 +36,7 @@ def moved(packed: bytes, changes: Iterable[TagChange]) -> bytes:
     return _encode(groups)
 
 
-def origins(packed: bytes, tags: Iterable[str]) -> dict[str, tuple[int, str]]:
+def last_changes(packed: bytes, tags: Iterable[str]) -> dict[str, tuple[int, str]]:
     """Return ``(time_ms, message_id)`` of the last change of each tag that has one.
 
     The message id is empty where time alone moved the tag.

@@ -1,4 +1,4 @@
-"""Put a cell that was folded elsewhere in the place of a tag's own."""
+"""Replace a tag's cell by one that was folded elsewhere."""
 
 from collections.abc import Iterable, Iterator
 
@@ -16,8 +16,7 @@ def replaced(
 ) -> Iterator[TagChange]:
     """Replace a tag's cell (``None``: it has none); yield what that changes, made tags after it.
 
-    ``exprs`` are in an order in which each stands after those that it reads. A cell of
-    another kind is left aside.
+    Each of ``exprs`` stands after those that it reads. A cell of another kind is ignored.
     """
     if cell is not None and cell[0] != live.code:
         return

@@ -1,9 +1,9 @@
 """HyperLogLog: how many different values there were, in 64 bytes, with a standard error of 13 %.
 
 Flajolet et al. 2007, with the estimator of Ertl (arXiv:1702.01284, algorithm 6), which
-needs no tables and has no gap between small and large counts. It is our own: the kept
-libraries (datasketches) tell a sketch by the order in which it was filled, which the laws
-of tags forbid, and pack one in more bytes.
+needs no tables and has no gap between small and large counts. It is our own: sketches of the
+maintained library (datasketches) depend on the order in which they were filled, which the laws
+of tags forbid, and take more bytes.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Values that time alone moves in steps.
 
-Each step is a change of its own, stamped with its own time, also where several lie between
-two runs of a timer.
+Each step is a change of its own with its own time, also if several lie between two runs of a
+timer.
 """
 # ruff: noqa: D102, ANN401, ARG002 - the methods and their arguments are those of the protocol
 
@@ -13,7 +13,7 @@ from streams.core.tags.values import Value
 
 
 class Stepped:
-    """What steps share: ``[code, shown, last_ms, as_of_ms - last_ms, ...]``, 0 for no last."""
+    """What stepped kinds share: ``[code, shown, last_ms, as_of_ms - last_ms, ...]``; 0: no last."""
 
     code: ClassVar[int]
     empty: ClassVar[Value] = None

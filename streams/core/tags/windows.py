@@ -49,10 +49,10 @@ class Window:
         return [code, self.tile_ms, empty, 0, {}]
 
     def add(self, cell: Cell, at_ms: int, amount: Any, clock_ms: int) -> bool:  # noqa: ANN401 - what join takes
-        """Add an amount at a time; tiles that no read can need any more are let go.
+        """Add an amount at a time; drop tiles that no read can need any more.
 
-        Say whether that is all that moved since the last addition: then the total at the
-        clock is the one before, joined with the amount.
+        Return whether nothing else moved since the last addition: then the total at the clock
+        is the former one, joined with the amount.
         """
         tile_ms = self.tile_ms
         tiles = cell[4] if cell[1] == tile_ms else self._tiles(cell)

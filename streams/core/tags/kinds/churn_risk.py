@@ -48,7 +48,7 @@ class Churn:
         self._middle, self._high = (_NORMAL.inv_cdf(risk) for risk in (middle, high))
         self._steps = sorted((*TENTHS, self._middle, self._high))
         self._least = self._steps[0]
-        # The rhythm that was asked for last, and of which intervals: it is asked for in turns.
+        # The latest rhythm and its intervals: several methods ask for it one after another.
         self._gaps: list[int] | None = None
         self._first_ms, self._last_ms, self._mean_ms, self._regularity = 0, 0, 0.0, 1.0
 

@@ -12,7 +12,7 @@ from streams.core.tags.kind_spec import Holds, MadeSpec, always
 
 
 class Bounds(Authored):
-    """From which value on a user is high, from which middle; ``at`` and ``users`` tell of when."""
+    """From which value on a user is high or middle; ``at`` and ``users``: when, and of how many."""
 
     high: int | float
     middle: int | float
