@@ -83,19 +83,13 @@ class _Lint:
             yield from (fault.within(place) for fault in faults)
 
     def guards(self) -> Iterator[Fault]:
-        rule, policies = self._rule, self._names.policies
-        yield from _known(rule.guard.cap, policies.caps, ("guard", "cap"), "cap", "policies.caps")
-        quiet = rule.guard.quiet
+        if "policies" not in self._names.unread:
+            yield from self._policies_named()
+        rule, quiet = self._rule, self._rule.guard.quiet
         if quiet is not None:
             here = ("guard", "quiet")
-            use = (*here, "use")
-            yield from _known(quiet.use, policies.quiet, use, "quiet hours", "policies.quiet")
             if quiet.hit != "hold" and quiet.max_hold_ms is not None:
                 yield Fault((*here, "max_hold"), f"max_hold is for hold, not for {quiet.hit}")
-        if rule.exclusive and rule.exclusive not in policies.exclusive:
-            near = suggest(rule.exclusive, policies.exclusive)
-            if near:
-                yield Fault(("exclusive",), f"unknown group {rule.exclusive}", near)
         if rule.reentry is not None:
             if rule.reentry.by is not None:
                 yield from self._event_path(rule.reentry.by, ("reentry", "by"))
@@ -106,6 +100,17 @@ class _Lint:
         ids = [variant.id for variant in rule.variants]
         if len(ids) != len(set(ids)):
             yield Fault(("variants",), "two variants have the same id")
+
+    def _policies_named(self) -> Iterator[Fault]:
+        rule, policies = self._rule, self._names.policies
+        yield from _known(rule.guard.cap, policies.caps, ("guard", "cap"), "cap", "policies.caps")
+        if rule.guard.quiet is not None:
+            place, hours = ("guard", "quiet", "use"), policies.quiet
+            yield from _known(rule.guard.quiet.use, hours, place, "quiet hours", "policies.quiet")
+        if rule.exclusive and rule.exclusive not in policies.exclusive:
+            near = suggest(rule.exclusive, policies.exclusive)
+            if near:
+                yield Fault(("exclusive",), f"unknown group {rule.exclusive}", near)
 
     def steps(self) -> Iterator[Fault]:
         ids: set[str] = set()
@@ -166,6 +171,8 @@ class _Lint:
     def _consented(self, send: Send, place: Place) -> Iterator[Fault]:
         """Require the platform's id of a template on a channel that needs consents to it."""
         templates = self._names.policies.templates
+        if "policies" in self._names.unread:
+            return
         for i, channel in enumerate(send.via):
             if not needs_consent(channel) or channel in templates.get(send.template, {}):
                 continue

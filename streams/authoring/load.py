@@ -11,6 +11,7 @@ from schemas.errors import ConfigInvalid
 from schemas.faults import Fault, Place, suggest
 from schemas.plan import Plan
 from schemas.policies import Policies
+from schemas.rules import Rule
 from schemas.segments import PREFIX
 from schemas.tags import Tag
 from streams.authoring.explain import explain_all
@@ -27,16 +28,30 @@ TEST_SUFFIX: Final = ".test.yaml"
 TAG_TEST_SUFFIX: Final = "tags.test.yaml"
 # Where an item that is wrong does not keep the others from being checked.
 _ITEMS: Final = ("tags", "segments", "rules")
+# The parts that others use names of, and which of them a key of a file holds.
+_NAMING: Final = frozenset({"tags", "policies", "declares"})
+_NAMED_BY: Final = {
+    "tags": frozenset({"tags"}),
+    "segments": frozenset({"tags"}),
+    "rules": frozenset[str](),
+    "policies": frozenset({"policies"}),
+    "declares": frozenset({"declares"}),
+    "bounds": frozenset[str](),
+}
 
 
 @dataclass(slots=True)
 class _Read:
-    """One file as read; ``positions`` are the places of its correct items in the file's lists."""
+    """One file as read; ``positions`` are the places of its correct items in the file's lists.
+
+    ``unread`` are parts that could not be read: nobody knows what names they hold.
+    """
 
     located: Located
     content: RulebookFile
     positions: dict[str, list[int]]
     broken_tags: set[str] = field(default_factory=set)
+    unread: frozenset[str] = frozenset()
 
     def place(self, part: str, i: int) -> Place:
         """Return the place of the i-th correct item of a part."""
@@ -64,72 +79,88 @@ def read_rulebook(
     path: Path, plan: Plan | None = None
 ) -> tuple[Rulebook, list[ConfigInvalid]] | tuple[None, list[ConfigInvalid]]:
     """Return the rulebook, ``None`` if anything is wrong, and all faults, by file and line."""
-    files = [path] if path.is_file() else sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
-    files = [file for file in files if not file.name.endswith(TEST_SUFFIX)]
+    files = _files(path)
     if not files:
         hint = "set SIYU_RULEBOOK to a folder that holds tags and rules"
         return None, [ConfigInvalid(path, "no rulebook: there is no .yaml file", hint=hint)]
-    reads, faults, whole = _read_all(files)
-    if whole:
-        more, rulebook = _checked(reads, plan or shipped_plan())
-        faults += more
-        if not faults:
-            return rulebook, []
+    reads, faults = _read_all(files)
+    more, rulebook = _checked(reads, plan or shipped_plan())
+    faults += more
+    if not faults:
+        return rulebook, []
     order = {str(file): i for i, file in enumerate(files)}
     faults.sort(key=lambda fault: (order[fault.where], fault.line or 0))
     return None, faults
 
 
-def _read_all(files: Iterable[Path]) -> tuple[list[_Read], list[ConfigInvalid], bool]:
-    """Return what could be read, all faults, and whether the rest can be checked.
+def readable_rules(path: Path) -> Iterator[tuple[Located, Place, Rule]]:
+    """Yield the rules of a folder or file that can be read, with file and place."""
+    for read in _read_all(_files(path))[0]:
+        for i, rule in enumerate(read.content.rules):
+            yield read.located, read.place("rules", i), rule
 
-    It cannot if a part is broken whose names others use: a whole file, the policies.
-    """
+
+def _files(path: Path) -> list[Path]:
+    files = [path] if path.is_file() else sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
+    return [file for file in files if not file.name.endswith(TEST_SUFFIX)]
+
+
+def _read_all(files: Iterable[Path]) -> tuple[list[_Read], list[ConfigInvalid]]:
+    """Return what could be read, and all faults."""
     reads: list[_Read] = []
     faults: list[ConfigInvalid] = []
-    whole = True
     for file in files:
+        located = Located(file, None)
         try:
             located = read_yaml(file)
+            content = RulebookFile.model_validate(located.data)
         except ConfigInvalid as unreadable:
             faults.append(unreadable)
-            whole = False
-            continue
-        try:
-            content = RulebookFile.model_validate(located.data)
+            reads.append(_nothing_of(located))
         except ValidationError as invalid:
             faults += explain_all(located, invalid)
-            read = _without_wrong_items(located, invalid)
-            whole = whole and read is not None
-            reads += [read] if read is not None else []
+            reads.append(_without_wrong_parts(located, invalid))
         else:
             positions = {part: list(range(len(getattr(content, part)))) for part in _ITEMS}
             reads.append(_Read(located, content, positions))
-    return reads, faults, whole
+    return reads, faults
 
 
-def _without_wrong_items(located: Located, invalid: ValidationError) -> _Read | None:
-    """Return the file without its wrong tags, segments and rules; ``None`` if more is wrong."""
+def _nothing_of(located: Located) -> _Read:
+    return _Read(located, RulebookFile(), {part: [] for part in _ITEMS}, unread=_NAMING)
+
+
+def _without_wrong_parts(located: Located, invalid: ValidationError) -> _Read:
+    """Return the file without its wrong tags, segments and rules, and wrong keys."""
+    data = located.data
+    if not isinstance(data, dict):
+        return _nothing_of(located)
     wrong: set[tuple[str, int]] = set()
+    keys: set[str] = set()
     for error in invalid.errors(include_url=False):
         match error["loc"]:
             case (str(part), int(i), *_) if part in _ITEMS:
                 wrong.add((part, i))
-            case _:
-                return None
-    data = located.data if isinstance(located.data, dict) else {}
-    positions = {
-        part: [i for i in range(len(data.get(part) or ())) if (part, i) not in wrong]
-        for part in _ITEMS
+            case (str(key), *_):
+                keys.add(key)
+    # A key that nobody knows may be a misspelt one: whatever it would name is not known.
+    unread = set().union(*(_NAMED_BY.get(key, _NAMING) for key in keys))
+    broken: set[str] = set()
+    for part, i in wrong:
+        item = data[part][i]
+        if part != "rules" and isinstance(item, dict) and isinstance(item.get("id"), str):
+            broken.add((PREFIX if part == "segments" else "") + item["id"])
+        elif part != "rules":
+            unread.add("tags")
+    items = {part: data.get(part) or [] for part in _ITEMS if part not in keys}
+    positions: dict[str, list[int]] = {part: [] for part in _ITEMS} | {
+        part: [i for i in range(len(listed)) if (part, i) not in wrong]
+        for part, listed in items.items()
     }
-    kept = {part: [data[part][i] for i in at] for part, at in positions.items() if at}
-    rest = {key: value for key, value in data.items() if key not in _ITEMS}
-    broken = {
-        (PREFIX if part == "segments" else "") + str(data[part][i].get("id"))
-        for part, i in wrong
-        if part != "rules" and isinstance(data[part][i], dict)
-    }
-    return _Read(located, RulebookFile.model_validate({**rest, **kept}), positions, broken)
+    kept = {part: [items[part][i] for i in at] for part, at in positions.items() if at}
+    rest = {key: value for key, value in data.items() if key not in {*_ITEMS, *keys}}
+    content = RulebookFile.model_validate({**rest, **kept})
+    return _Read(located, content, positions, broken, frozenset(unread))
 
 
 def _checked(reads: list[_Read], plan: Plan) -> tuple[list[ConfigInvalid], Rulebook]:
@@ -141,7 +172,8 @@ def _checked(reads: list[_Read], plan: Plan) -> tuple[list[ConfigInvalid], Ruleb
     every = (*tags, *segments)
     declares = [read.content.declares for read in reads]
     broken = set[str]().union(*(read.broken_tags for read in reads))
-    names = Names(declares, every, policies, plan, broken_tags=broken)
+    unread = frozenset[str]().union(*(read.unread for read in reads))
+    names = Names(declares, every, policies, plan, broken_tags=broken, unread=unread)
     for read in reads:
         faults += _faults(read, names)
     rules = tuple(rule for read in reads for rule in read.content.rules)

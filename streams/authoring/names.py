@@ -27,8 +27,13 @@ class Names:
         plan: Plan,
         *,
         broken_tags: Collection[str] = (),
+        unread: Collection[str] = (),
     ) -> None:
-        self.plan, self._broken_tags = plan, broken_tags
+        """Take what the files hold; ``unread`` are parts of which some could not be read.
+
+        What only such a part could explain is no fault: an unknown tag where tags are unread.
+        """
+        self.plan, self._broken_tags, self.unread = plan, broken_tags, unread
         self._planned = {name: _names(event) for name, event in plan.events.items()}
         self._own: dict[str, set[str]] = {}
         for declared in declares:
@@ -85,7 +90,7 @@ class Names:
             if event == "*" or event in self._planned or event in self._own:
                 continue
             near = suggest(event, [*self._planned, *self._own])
-            if near:
+            if near and "declares" not in self.unread:
                 yield Fault((*place, "event"), f"unknown event {event}", f"{near} {_OWN}")
         for ref in where.refs():
             for fault in self.ref(ref, events):
@@ -103,7 +108,8 @@ class Names:
     def ref(self, ref: Ref, events: list[str]) -> Iterator[Fault]:
         """Yield what is wrong with a parsed path, at its own place."""
         if ref.root == "tag":
-            if ref.path[0] in self._broken_tags:
+            missing = ref.path[0] not in self.tags
+            if ref.path[0] in self._broken_tags or (missing and "tags" in self.unread):
                 return  # what is wrong with it is a fault of its own
             if ref.path[0] not in self.tags:
                 hint = suggest(ref.path[0], self.tags) or "define it under tags"
@@ -114,6 +120,8 @@ class Names:
             return
         known = [self._properties(event) for event in events]
         if any(properties is None or ref.path[0] in properties for properties in known):
+            return
+        if "declares" in self.unread:
             return
         names = sorted({name for properties in known if properties for name in properties})
         hint = suggest(ref.path[0], names) or f"it has {', '.join(names)}"

@@ -53,19 +53,25 @@ def read_plan(path: Path) -> tuple[Plan, list[ConfigInvalid]]:
         return Plan(), [ConfigInvalid(path, "no plan: there is no .yaml file", hint=hint)]
     faults: list[ConfigInvalid] = []
     reads = []
+    broken: set[str] = set()
     for file in files:
+        located = Located(file, None)
         try:
             located = read_yaml(file)
             reads.append((located, PlanFile.model_validate(located.data)))
         except ConfigInvalid as unreadable:
             faults.append(unreadable)
+            return Plan(), faults  # what other files take from it is not known
         except ValidationError as invalid:
             faults.extend(_explained(located, invalid))
+            content, names = _without_wrong_events(located, invalid)
+            reads.append((located, content))
+            broken |= names
     specs = {name: spec for _, content in reads for name, spec in content.events.items()}
     defaults, taken = Defaults(), dict[str, Path]()
     for located, content in reads:
         defaults = content.defaults or defaults
-        for fault in _faults(content, specs, taken, located.path):
+        for fault in _faults(content, specs, taken, located.path, broken):
             line = located.line(fault.place)
             where = ".".join(str(step) for step in fault.place[1:])
             problem = f"{where}: {fault.problem}" if where else fault.problem
@@ -73,6 +79,19 @@ def read_plan(path: Path) -> tuple[Plan, list[ConfigInvalid]]:
     if faults:
         return Plan(), faults
     return _resolved(specs, defaults), []
+
+
+def _without_wrong_events(located: Located, invalid: ValidationError) -> tuple[PlanFile, set[str]]:
+    """Return a file without its wrong events and keys, and the names of those events."""
+    data = located.data if isinstance(located.data, dict) else {}
+    places = [error["loc"] for error in invalid.errors(include_url=False)]
+    broken = {str(place[1]) for place in places if place[:1] == ("events",) and len(place) > 1}
+    keys = {place[0] for place in places if place and (place[0] != "events" or len(place) == 1)}
+    rest = {key: value for key, value in data.items() if key not in {*keys, "events"}}
+    events = data.get("events") if "events" not in keys else None
+    if isinstance(events, dict):
+        rest["events"] = {name: spec for name, spec in events.items() if name not in broken}
+    return PlanFile.model_validate(rest), broken
 
 
 def _resolved(specs: dict[str, EventSpec], defaults: Defaults) -> Plan:
@@ -98,7 +117,11 @@ def _properties(spec: EventSpec, specs: dict[str, EventSpec]) -> dict[str, Prope
 
 
 def _faults(
-    content: PlanFile, specs: dict[str, EventSpec], taken: dict[str, Path], path: Path
+    content: PlanFile,
+    specs: dict[str, EventSpec],
+    taken: dict[str, Path],
+    path: Path,
+    broken: set[str],
 ) -> Iterator[Fault]:
     for name, spec in content.events.items():
         place: Place = ("events", name)
@@ -106,16 +129,16 @@ def _faults(
             problem = f"the event stands in {taken[name].name} already"
             yield Fault(place, problem, "an event has one place")
         taken[name] = path
-        yield from _like_faults(name, spec, specs, (*place, "like"))
+        yield from _like_faults(name, spec, specs, (*place, "like"), broken)
         for prop, property_ in spec.properties.items():
             yield from _property_faults(prop, property_, spec, (*place, "properties", prop))
 
 
 def _like_faults(
-    name: str, spec: EventSpec, specs: dict[str, EventSpec], place: Place
+    name: str, spec: EventSpec, specs: dict[str, EventSpec], place: Place, broken: set[str]
 ) -> Iterator[Fault]:
     seen = {name}
-    while spec.like is not None:
+    while spec.like is not None and spec.like not in broken:
         if spec.like not in specs:
             yield Fault(place, f"unknown event {spec.like}", suggest(spec.like, specs))
             return

@@ -41,18 +41,22 @@ def read_yaml(path: Path) -> Located:
         text = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as unreadable:
         raise ConfigInvalid(path, f"cannot be read: {unreadable}") from unreadable
-    loader = yaml.SafeLoader(text)
     located = Located(path, None)
     try:
+        loader = yaml.SafeLoader(text)
         root = loader.get_single_node()
         data = _Builder(loader, located).build(root, (), 0) if root is not None else {}
     except yaml.MarkedYAMLError as bad:
         line = bad.problem_mark.line + 1 if bad.problem_mark else None
         raise ConfigInvalid(path, f"not YAML: {bad.problem}", line=line) from bad
+    except yaml.reader.ReaderError as bad:
+        line = text.count("\n", 0, bad.position) + 1
+        problem = f"not YAML: the character U+{bad.character:04X} may not stand in it"
+        raise ConfigInvalid(path, problem, hint="take it out", line=line) from bad
     except yaml.YAMLError as bad:
         raise ConfigInvalid(path, f"not YAML: {bad}") from bad
-    finally:
-        loader.dispose()
+    except RecursionError as bad:
+        raise ConfigInvalid(path, f"over {MAX_DEPTH} levels or {MAX_VALUES} values") from bad
     return Located(path, data, located.lines)
 
 
@@ -75,8 +79,10 @@ class _Builder:
             return [self.build(item, (*place, i), depth + 1) for i, item in enumerate(node.value)]
         try:
             return self._loader.construct_object(node)
-        except ValueError as bad:
-            raise self._wrong(node, f"{node.value}: {bad}", "quote it if it is text") from bad
+        except (ValueError, KeyError, IndexError, AttributeError) as bad:
+            # What PyYAML raises for a value that does not fit its tag, like `!!bool maybe`.
+            problem = f"{node.value}: {bad}" if isinstance(bad, ValueError) else "no such value"
+            raise self._wrong(node, problem, "quote it if it is text") from bad
 
     def _mapping(self, node: yaml.MappingNode, place: Place, depth: int) -> dict[str, object]:
         data: dict[str, object] = {}

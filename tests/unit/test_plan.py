@@ -277,3 +277,16 @@ def test_a_change_breaks_or_it_does_not(
     announced = plan(tmp_path, BASE.replace(old, new, 1).replace("version: 1", "version: 2"))
     # Nothing can announce that an event is gone: nobody reads its version any more.
     assert any(change.is_error for change in diff(before, announced)) is (path == "")
+
+
+def test_a_wrong_event_hides_no_other_fault_and_makes_up_none(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        "events:\n  base: {properties: {x: {type: sting}}}\n  fine: {}\n  other: {like: nothing}\n"
+    )
+    (tmp_path / "b.yaml").write_text("events:\n  c: {like: base}\n  d: {like: fine}\n")
+    _, faults = read_plan(tmp_path)
+    assert [(Path(fault.where).name, fault.line) for fault in faults] == [
+        ("a.yaml", 2),
+        ("a.yaml", 4),
+    ]
+    assert "unknown event nothing" in faults[1].problem

@@ -235,9 +235,39 @@ def test_a_wrong_item_hides_no_fault_of_another_and_makes_up_none(tmp_path: Path
         (2, "tag a, kind: unknown kind cuont"),
         (7, "rule r: unknown tag b"),
     ]
-    (tmp_path / "b.yaml").write_text("policies: {tz: Nowhere}\n", "utf-8")
-    # A rule may name a cap of those policies: the checks between parts wait for them.
-    assert len(read_rulebook(tmp_path)[1]) == 2
+    text += "    audience: {tag.b: 2}\n    guard: {cap: c}\n"
+    (tmp_path / "a.yaml").write_text(text, "utf-8")
+    (tmp_path / "b.yaml").write_text("policies: {tz: Nowhere, caps: {c: []}}\n", "utf-8")
+    # Those policies may have the cap; the unknown tag is a fault all the same.
+    _, faults = read_rulebook(tmp_path)
+    assert [fault.line for fault in faults] == [2, 7, 1, 1]
+    (tmp_path / "b.yaml").write_text("tagz: [{id: b, kind: import}]\n", "utf-8")
+    # A misspelt key may hold whatever is missing.
+    _, faults = read_rulebook(tmp_path)
+    assert [fault.problem for fault in faults] == [
+        "tag a, kind: unknown kind cuont",
+        "tagz: unknown key tagz",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('tags: [{id: "a\x07b", kind: import}]', "U+0007"),
+        ("tags: " + "[" * 3000, "levels"),
+        ("tags: [{id: !!bool foo, kind: import}]", "no such value"),
+        ('tags: [{id: !!int "", kind: import}]', "no such value"),
+    ],
+    ids=["a control character", "3000 levels", "no bool", "no integer"],
+)
+def test_odd_yaml_is_a_fault_of_its_file_and_hides_no_other(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    (tmp_path / "a.yaml").write_text(text, "utf-8")
+    (tmp_path / "b.yaml").write_text(RULE + "    exit: [{event: order_paid}]", "utf-8")
+    _, faults = read_rulebook(tmp_path)
+    assert [Path(fault.where).name for fault in faults] == ["a.yaml", "b.yaml"]
+    assert problem in faults[0].problem
 
 
 def test_a_version_moves_with_the_spelling_of_a_condition_as_it_always_did() -> None:

@@ -56,7 +56,7 @@ class Push:
 def push(settings: Settings, folder: Path, *, note: str = "", tested: bool = True) -> Push:
     """Check a rulebook, run its tests, publish it. Raises ``ConfigInvalid`` for a faulty one."""
     rulebook = _checked(settings, folder)
-    refuse_unsendable(rulebook, folder, settings)
+    refuse_unsendable(folder, settings)
     tests = _test(rulebook, folder) if tested else 0
     return asyncio.run(_publish(settings, read_files(folder), rulebook, note, tests))
 
