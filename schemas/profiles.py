@@ -31,7 +31,7 @@ class Profile(msgspec.Struct, rename="camel", kw_only=True):
 
 
 class TimerNow(msgspec.Struct, rename="camel", kw_only=True):
-    """A rule that waits: ``kind`` is absence, step (amid a run), or alarm (inactive, date).
+    """A rule that waits: ``kind`` is absence, step (amid a journey), or alarm (inactive, date).
 
     It is due at ``due_ms`` and runs at ``fire_at_ms`` at the earliest; ``message_id`` is the
     event behind it, empty for an alarm.

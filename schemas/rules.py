@@ -44,7 +44,7 @@ class Guard(Authored):
 
 
 class Variant(Authored):
-    """One arm of a test; a user is in the same arm of a rule for ever."""
+    """One side of a test; a user is on the same side of a rule for ever."""
 
     id: Id
     weight: int = Field(ge=1)

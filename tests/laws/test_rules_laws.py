@@ -266,7 +266,7 @@ def test_an_exit_leaves_no_run_that_began_before_it(log: list[Event]) -> None:
             if one.event == "order_paid":
                 assert not [
                     r
-                    for r in state.runs
+                    for r in state.journeys
                     if r.rule == "flow"
                     and r.cause.time_ms <= min(one.timestamp_ms, one.received_at_ms)
                 ]
@@ -327,4 +327,4 @@ def test_states_stay_readable_and_empty_out(log: list[Event]) -> None:
             assert ENGINE.load(ENGINE.dump(state)) == state
         while (at_ms := ENGINE.next_timer_ms(state)) is not None and at_ms < LAST_MS + 9 * DAY_MS:
             ENGINE.on_timers(state, user, at_ms)
-        assert state.runs == []
+        assert state.journeys == []

@@ -68,7 +68,7 @@ def test_a_run_takes_its_steps_in_time_and_its_branch_by_the_tags_of_then(
     ]
     assert [one.touch_id for one in total.decisions] == [one.touch_id for one in total.touches]
     assert len({one.decision_id for one in total.decisions}) == 3
-    assert state.runs == []
+    assert state.journeys == []
 
 
 def test_an_exit_ends_a_run_at_once_wherever_it_is() -> None:
@@ -81,7 +81,7 @@ def test_an_exit_ends_a_run_at_once_wherever_it_is() -> None:
         add(total, run_on(running, state, 9 * DAY_MIN))
         assert told(total.decisions) == [("sent", "passed")] * sends + [("exited", "exit")]
         assert total.decisions[-1].time_ms == minutes(at_min)
-        assert state.runs == []
+        assert state.journeys == []
 
 
 def test_an_exit_that_came_before_its_beginning_ends_it_as_well() -> None:
@@ -170,7 +170,7 @@ def test_a_run_whose_place_is_gone_ends_and_says_why(text: str, reason: str) -> 
     state = new.load(old.dump(state))
     effects = run_on(new, state, 9 * DAY_MIN)
     assert told(effects.decisions) == [("exited", reason)]
-    assert (effects.touches, state.runs) == ([], [])
+    assert (effects.touches, state.journeys) == ([], [])
 
 
 def test_a_run_that_could_go_on_only_a_day_later_does_not_send_but_goes_on() -> None:
@@ -179,7 +179,7 @@ def test_a_run_that_could_go_on_only_a_day_later_does_not_send_but_goes_on() -> 
     feed(running, state, [joined()])
     effects = running.on_timers(state, USER, minutes(3 * DAY_MIN) + 60_000)
     assert told(effects.decisions) == [("suppressed", "late")]
-    assert len(state.runs) == 1
+    assert len(state.journeys) == 1
 
 
 GOAL = (

@@ -24,7 +24,7 @@ from streams.core.rules.rule import LiveRule
 from streams.core.rules.steps import Fork, compiled
 from streams.core.rules.stored_event import limited, to_cause, to_event
 from streams.core.rules.zones import after_days, next_instant, zone_of, zone_or
-from streams.core.state.user import DAY_MS, Run
+from streams.core.state.user import DAY_MS, Journey
 
 _ROOT_STEP: Final = "0"
 _NO_IDS: Final[dict[str, str]] = {}
@@ -73,37 +73,37 @@ class Flow:
         evaluation = Evaluation(context, context.at_ms, trigger, self.rule.version)
         self.rule.record(evaluation, outcome, reason)
 
-    def wake(self, context: Context, run: Run) -> None:
+    def wake(self, context: Context, journey: Journey) -> None:
         """Go on with a journey that is due; the caller has taken it out of the state."""
-        evaluation = self._resumed(context, run)
-        evaluation.clock_ms = timely(run.due_ms, run.fire_at_ms, context.now_ms)
+        evaluation = self._resumed(context, journey)
+        evaluation.clock_ms = timely(journey.due_ms, journey.fire_at_ms, context.now_ms)
         record = self.rule.record
         status = self.rule.rule.status
-        placed = self._program.get(run.step)
+        placed = self._program.get(journey.step)
         if status in ("draft", "paused"):
-            record(evaluation, "exited", status, step=run.step)
-        elif placed is None or not isinstance(placed.what, Send if run.on_hold else Wait):
-            record(evaluation, "exited", "step_gone", step=run.step)
-        elif not run.on_hold:
+            record(evaluation, "exited", status, step=journey.step)
+        elif placed is None or not isinstance(placed.what, Send if journey.on_hold else Wait):
+            record(evaluation, "exited", "step_gone", step=journey.step)
+        elif not journey.on_hold:
             self._go(evaluation, placed.after)
         elif self._quiet and self._quiet.recheck and not self.rule.audience_holds(evaluation):
-            record(evaluation, "suppressed", "audience", step=run.step)
+            record(evaluation, "suppressed", "audience", step=journey.step)
         else:
-            self._go(evaluation, run.step)
+            self._go(evaluation, journey.step)
 
-    def leave(self, context: Context, run: Run) -> None:
+    def leave(self, context: Context, journey: Journey) -> None:
         """Record that an exit ended a journey at the context's time."""
-        self.rule.record(self._resumed(context, run), "exited", "exit", step="exit")
+        self.rule.record(self._resumed(context, journey), "exited", "exit", step="exit")
 
-    def _resumed(self, context: Context, run: Run) -> Evaluation:
+    def _resumed(self, context: Context, journey: Journey) -> Evaluation:
         return Evaluation(
             context,
             context.at_ms,
-            run.trigger,
-            run.version,
+            journey.trigger,
+            journey.version,
             begun=True,
-            variant=run.variant,
-            key=run.key,
+            variant=journey.variant,
+            key=journey.key,
         )
 
     def _go(self, evaluation: Evaluation, step: str | None) -> bool:
@@ -221,7 +221,7 @@ class Flow:
         self, evaluation: Evaluation, step: str, due_ms: int, *, on_hold: bool = False
     ) -> None:
         context = evaluation.context
-        run = Run(
+        journey = Journey(
             rule=self.rule.id,
             version=evaluation.version,
             trigger=evaluation.trigger,
@@ -233,7 +233,7 @@ class Flow:
             on_hold=on_hold,
             key=evaluation.key,
         )
-        context.state.runs.append(run)
+        context.state.journeys.append(journey)
 
     def _touch(
         self, evaluation: Evaluation, send: Send, via: list[str], ids: Mapping[str, str], step: str
@@ -271,14 +271,14 @@ class OnExit:
         memory = state.rule(rule)
         memory.exits = [max(at_ms, *memory.exits)] if memory.exits else [at_ms]
         ended = [
-            run
-            for run in state.runs
-            if run.rule == rule
-            and run.cause.time_ms <= at_ms
-            and run.cause.message_id != event.message_id
+            journey
+            for journey in state.journeys
+            if journey.rule == rule
+            and journey.cause.time_ms <= at_ms
+            and journey.cause.message_id != event.message_id
         ]
         if ended:
-            state.runs = [run for run in state.runs if run not in ended]
-            for run in ended:
-                cause = to_event(run.cause, event.user)
-                self._flow.leave(context.about(cause), run)
+            state.journeys = [journey for journey in state.journeys if journey not in ended]
+            for journey in ended:
+                cause = to_event(journey.cause, event.user)
+                self._flow.leave(context.about(cause), journey)

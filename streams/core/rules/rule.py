@@ -171,9 +171,9 @@ class LiveRule:
     def _again(self, evaluation: Evaluation) -> str | None:
         """Say why the user may not enter again, if so."""
         state, at_ms = evaluation.context.state, evaluation.context.at_ms
-        for run in state.runs:
-            if run.rule == self.id and run.key == evaluation.key:
-                evaluation.note("in the rule already", run.step, ok=False)
+        for journey in state.journeys:
+            if journey.rule == self.id and journey.key == evaluation.key:
+                evaluation.note("in the rule already", journey.step, ok=False)
                 return "running"
         memory = state.rules.get(self.id)
         if self._cooldown_ms is None or memory is None:

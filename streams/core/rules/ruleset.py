@@ -15,7 +15,7 @@ from streams.core.rules.evaluation import Context, Effects, no_event, timely
 from streams.core.rules.rule import TagReader
 from streams.core.rules.stored_event import to_event
 from streams.core.rules.triggers import TagMoved, Trigger
-from streams.core.state.user import Run, State, Timer
+from streams.core.state.user import Journey, State, Timer
 
 
 class RuleSet:
@@ -74,7 +74,7 @@ class RuleSet:
             trigger.on_change(context, change, timely(at_ms, at_ms, now_ms))
 
     def fire(self, state: State, user: str, now_ms: int, effects: Effects) -> None:
-        """Decide on all that is due: waits, runs and dates, in the order of their due."""
+        """Decide on all that is due: waits, journeys and dates, in the order of their due."""
         step = _step(state, user, now_ms, effects)
         at_ms = -1
         while (due := self._due(state, now_ms)) is not None:
@@ -87,8 +87,8 @@ class RuleSet:
                 # A rule that the rulebook no longer has takes its waits along.
                 if waits := self._waits.get(what.rule):
                     waits.fire(step.of_timer(to_event(what.cause, user), due_ms), what)
-            elif isinstance(what, Run):
-                state.runs = [run for run in state.runs if run is not what]
+            elif isinstance(what, Journey):
+                state.journeys = [journey for journey in state.journeys if journey is not what]
                 if flow := self._flows.get(what.rule):
                     flow.wake(step.of_timer(to_event(what.cause, user), due_ms), what)
                 else:
@@ -105,25 +105,36 @@ class RuleSet:
         for timer in state.timers:
             if first_ms is None or timer.fire_at_ms < first_ms:
                 first_ms = timer.fire_at_ms
-        for run in state.runs:
-            if first_ms is None or run.fire_at_ms < first_ms:
-                first_ms = run.fire_at_ms
+        for journey in state.journeys:
+            if first_ms is None or journey.fire_at_ms < first_ms:
+                first_ms = journey.fire_at_ms
         for due_ms in state.scheduled.values():
             if first_ms is None or due_ms + self._settle_ms < first_ms:
                 first_ms = due_ms + self._settle_ms
         return first_ms
 
-    def _due(self, state: State, now_ms: int) -> tuple[int, Timer | Run | str] | None:
+    def _due(self, state: State, now_ms: int) -> tuple[int, Timer | Journey | str] | None:
         """Return the first of what is ready: by due, then as rules are ranked."""
-        ready: list[tuple[tuple[int, int, int, str, str], Timer | Run | str]] = []
+        ready: list[tuple[tuple[int, int, int, str, str], Timer | Journey | str]] = []
         for timer in state.timers:
             if timer.fire_at_ms <= now_ms:
                 rank = self._priority(timer.rule)
                 ready.append(((timer.due_ms, rank, timer.start_ms, timer.rule, timer.key), timer))
-        for run in state.runs:
-            if run.fire_at_ms <= now_ms:
-                rank = self._priority(run.rule)
-                ready.append(((run.due_ms, rank, run.cause.time_ms, run.rule, run.trigger), run))
+        for journey in state.journeys:
+            if journey.fire_at_ms <= now_ms:
+                rank = self._priority(journey.rule)
+                ready.append(
+                    (
+                        (
+                            journey.due_ms,
+                            rank,
+                            journey.cause.time_ms,
+                            journey.rule,
+                            journey.trigger,
+                        ),
+                        journey,
+                    )
+                )
         for rule, due_ms in state.scheduled.items():
             if due_ms + self._settle_ms <= now_ms:
                 ready.append(((due_ms, self._priority(rule), 0, rule, ""), rule))
@@ -147,17 +158,19 @@ def _order(trigger: Trigger) -> int:
     return -trigger.priority
 
 
-def _gone(run: Run, user: str) -> Decision:
-    """Return the decision on a run whose rule is in the rulebook no more."""
+def _gone(journey: Journey, user: str) -> Decision:
+    """Return the decision on a journey whose rule is in the rulebook no more."""
     return Decision(
-        decision_id=make_id("decision", run.rule, run.version, user, run.trigger, "gone"),
-        rule=run.rule,
-        rule_version=run.version,
+        decision_id=make_id(
+            "decision", journey.rule, journey.version, user, journey.trigger, "gone"
+        ),
+        rule=journey.rule,
+        rule_version=journey.version,
         user=user,
         outcome="exited",
         reason="rule_gone",
-        time_ms=run.due_ms,
+        time_ms=journey.due_ms,
         trigger_kind="run",
-        trigger=run.cause.message_id,
-        variant=run.variant,
+        trigger=journey.cause.message_id,
+        variant=journey.variant,
     )

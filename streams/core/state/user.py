@@ -63,7 +63,7 @@ class RuleState(msgspec.Struct, array_like=True):
     entered: dict[str, int] = {}
 
 
-class Run(msgspec.Struct, array_like=True):
+class Journey(msgspec.Struct, array_like=True):
     """A user amid a rule's steps: parked at ``step`` until ``due_ms``.
 
     ``version`` is the rule's when it began and ``trigger`` what it began with: the ids come
@@ -116,10 +116,10 @@ class State(msgspec.Struct, array_like=True):
     rules: dict[str, RuleState] = {}
     timers: list[Timer] = []
     caps: dict[str, list[int]] = {}
-    # The user's time zone; runs; the next due by rule (inactive, date); goals; when and for
+    # The user's time zone; journeys; the next due by rule (inactive, date); goals; when and for
     # which rule an exclusive group was taken; cap and time by touch, for refunds.
     zone: str = ""
-    runs: list[Run] = []
+    journeys: list[Journey] = []
     scheduled: dict[str, int] = {}
     goals: list[Watch] = []
     exclusive: dict[str, tuple[int, str]] = {}

@@ -89,7 +89,7 @@ def _timers(state: State) -> list[TimerNow]:
             fire_at_ms=wait.fire_at_ms,
             message_id=wait.cause.message_id,
         )
-        for kind, waits in (("absence", state.timers), ("step", state.runs))
+        for kind, waits in (("absence", state.timers), ("step", state.journeys))
         for wait in waits
     ]
     timers += [
