@@ -3,7 +3,7 @@
 from typing import Final
 
 # Strongest first: the first kind that an event carries names its canonical user.
-# openid is per appid, so its value is spelled "<appid>:<openid>" (shared facts: wechat).
+# openid is per appid, so its value is spelled "<appid>:<openid>".
 KINDS: Final = (
     "user_id",
     "unionid",

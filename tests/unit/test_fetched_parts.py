@@ -111,10 +111,10 @@ def test_the_mirror_of_maven_s_settings_is_used_for_central(
     settings = tmp_path / "settings.xml"
     settings.write_text(
         '<settings xmlns="urn:settings"><mirrors><mirror>'
-        f"<id>m</id><mirrorOf>{of}</mirrorOf><url> https://mirror.example/maven/ </url>"
+        f"<id>m</id><mirrorOf>{of}</mirrorOf><url> https://jars.example/all/ </url>"
         "</mirror></mirrors></settings>"
     )
-    assert jars.mirror(settings) == ("https://mirror.example/maven" if taken else None)
+    assert jars.mirror(settings) == ("https://jars.example/all" if taken else None)
 
 
 def test_no_settings_or_none_of_mirrors_mean_central(tmp_path: Path) -> None:

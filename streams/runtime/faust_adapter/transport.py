@@ -6,8 +6,8 @@ Faust's one message per record.
 
 Offsets of *laned* topics are committed by their lanes, in the same transaction as what
 the records produced (see ``streams.runtime.lanes.lane``). For any other topic a commit covers
-the batches that are done in log order, and never passes one that is not; Faust's own
-book-keeping can (shared facts: faust, 1), so it is replaced.
+the batches that are done in log order, and never passes one that is not. Faust's own
+book-keeping can (0.15.3, its issue 606), so it is replaced.
 """
 
 import asyncio
