@@ -10,8 +10,9 @@ from typing import Final, Literal
 
 from schemas.channels import CHANNELS, missing_settings
 from schemas.faults import Fault, Place, suggest
-from schemas.rules import Rule, Send, Step
+from schemas.rules import Rule
 from schemas.settings import Settings
+from streams.authoring.lint import placed_steps
 
 _WAY_OUT: Final = "name one that can send as well, like log, or leave the rule a draft"
 
@@ -34,8 +35,10 @@ def check_channels(rules: Iterable[Rule], settings: Settings) -> Iterator[Channe
     """
     passed_over: dict[str, list[tuple[str, Place]]] = {}
     for rule in rules:
-        for send, place in _sends(rule.steps, ("steps",)):
-            via = (*place, "via")
+        for step, place in placed_steps(rule.steps):
+            if (send := step.send) is None:
+                continue
+            via = (*place, "send", "via")
             known = [channel for channel in send.via if channel in CHANNELS]
             for i, channel in enumerate(send.via):
                 if channel not in CHANNELS:
@@ -75,13 +78,3 @@ def _obstacle(channel: str, settings: Settings) -> str:
         return f"{channel} has no sender in this release"
     missing = missing_settings(channel, settings)
     return f"{channel} needs {', '.join(missing)}" if missing else ""
-
-
-def _sends(steps: list[Step], place: Place) -> Iterator[tuple[Send, Place]]:
-    for i, step in enumerate(steps):
-        here = (*place, i)
-        if step.send is not None:
-            yield step.send, (*here, "send")
-        if step.branch is not None:
-            yield from _sends(step.branch.then, (*here, "branch", "then"))
-            yield from _sends(step.branch.otherwise, (*here, "branch", "else"))

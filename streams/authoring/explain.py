@@ -35,9 +35,7 @@ def _explained(located: Located, error: Any) -> Iterator[ConfigInvalid]:  # noqa
     for fault in faults:
         place = (*error["loc"], *fault.place)
         subject, _ = _subject(located, place)
-        problem = f"{subject}: {fault.problem}" if subject else fault.problem
-        line = located.line(place)
-        yield ConfigInvalid(located.path, problem, hint=fault.hint, line=line)
+        yield located.invalid(fault.within(error["loc"]), subject)
     if faults:
         return
     place, kind = error["loc"], error["type"]

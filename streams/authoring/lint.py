@@ -261,17 +261,18 @@ class _Lint:
 
     def _placed(self) -> Iterator[tuple[str, Step, Place]]:
         """Yield all steps with their ids and places."""
-        places = list(_places(self._rule.steps, ("steps",)))
-        for (step_id, step), place in zip(walk(self._rule.steps), places, strict=True):
+        steps = self._rule.steps
+        for (step_id, step), (_, place) in zip(walk(steps), placed_steps(steps), strict=True):
             yield step_id, step, place
 
 
-def _places(steps: list[Step], place: Place) -> Iterator[Place]:
+def placed_steps(steps: list[Step], place: Place = ("steps",)) -> Iterator[tuple[Step, Place]]:
+    """Yield all steps of a rule, as they are written, with their places in it."""
     for i, step in enumerate(steps):
-        yield (*place, i)
+        yield step, (*place, i)
         if step.branch is not None:
-            yield from _places(step.branch.then, (*place, i, "branch", "then"))
-            yield from _places(step.branch.otherwise, (*place, i, "branch", "else"))
+            yield from placed_steps(step.branch.then, (*place, i, "branch", "then"))
+            yield from placed_steps(step.branch.otherwise, (*place, i, "branch", "else"))
 
 
 def _events(trigger: Trigger) -> list[str]:

@@ -19,7 +19,7 @@ from streams.authoring.lint import check_rule
 from streams.authoring.names import Names
 from streams.authoring.plan import shipped_plan
 from streams.authoring.rulebook_file import RulebookFile
-from streams.authoring.yaml_source import Located, read_yaml
+from streams.authoring.yaml_source import Located, read_yaml, yaml_files
 from streams.core.rulebook import Rulebook, rulebook_of
 from streams.core.tags.kinds.value_tier_spec import Bounds, ValueTierTag
 
@@ -56,12 +56,6 @@ class _Read:
     def place(self, part: str, i: int) -> Place:
         """Return the place of the i-th correct item of a part."""
         return (part, self.positions[part][i])
-
-    def invalid(self, fault: Fault, subject: str = "") -> ConfigInvalid:
-        """Return the error of a fault somewhere in this file."""
-        problem = f"{subject}: {fault.problem}" if subject else fault.problem
-        line = self.located.line(fault.place)
-        return ConfigInvalid(self.located.path, problem, hint=fault.hint, line=line)
 
 
 def load_rulebook(path: Path, plan: Plan | None = None) -> Rulebook:
@@ -100,9 +94,17 @@ def readable_rules(path: Path) -> Iterator[tuple[Located, Place, Rule]]:
             yield read.located, read.place("rules", i), rule
 
 
+def readable_tags(path: Path) -> Iterator[tuple[Located, Place, Tag]]:
+    """Yield the same of tags; a segment is a tag, too."""
+    for read in _read_all(_files(path))[0]:
+        for i, tag in enumerate(read.content.tags):
+            yield read.located, read.place("tags", i), tag
+        for i, segment in enumerate(read.content.segments):
+            yield read.located, read.place("segments", i), segment.tag()
+
+
 def _files(path: Path) -> list[Path]:
-    files = [path] if path.is_file() else sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
-    return [file for file in files if not file.name.endswith(TEST_SUFFIX)]
+    return [file for file in yaml_files(path) if not file.name.endswith(TEST_SUFFIX)]
 
 
 def _read_all(files: Iterable[Path]) -> tuple[list[_Read], list[ConfigInvalid]]:
@@ -196,7 +198,7 @@ def _faults(read: _Read, names: Names) -> Iterator[ConfigInvalid]:
         for fault in faults:
             if (fault.place, fault.problem) not in seen:
                 seen.add((fault.place, fault.problem))
-                yield read.invalid(fault.within(place), subject)
+                yield read.located.invalid(fault.within(place), subject)
 
 
 def _taken_ids(reads: list[_Read]) -> Iterator[ConfigInvalid]:
@@ -213,7 +215,7 @@ def _taken_ids(reads: list[_Read]) -> Iterator[ConfigInvalid]:
             if key in taken:
                 problem = f"the id {name} is taken in {taken[key].name}"
                 hint = "an id is one thing's for ever"
-                yield read.invalid(Fault(read.place(part, i), problem, hint))
+                yield read.located.invalid(Fault(read.place(part, i), problem, hint))
             else:
                 taken[key] = read.located.path
 
@@ -234,7 +236,9 @@ def _bounded(reads: list[_Read]) -> tuple[tuple[Tag, ...], list[ConfigInvalid]]:
                 continue
             problem = "has bounds already" if tag_id in bounds_of else "is no tag with quantiles"
             hint = suggest(tag_id, wanting) or "`siyu tags bounds` writes this file anew"
-            faults.append(read.invalid(Fault(("bounds", tag_id), f"{tag_id} {problem}", hint)))
+            faults.append(
+                read.located.invalid(Fault(("bounds", tag_id), f"{tag_id} {problem}", hint))
+            )
     bounded = tuple(
         wanting[tag.id].bounded(bounds_of[tag.id]) if tag.id in bounds_of else tag for tag in tags
     )
@@ -244,7 +248,7 @@ def _bounded(reads: list[_Read]) -> tuple[tuple[Tag, ...], list[ConfigInvalid]]:
 def _policies(reads: list[_Read]) -> tuple[Policies, list[ConfigInvalid]]:
     writing = [read for read in reads if read.content.policies is not None]
     faults = [
-        read.invalid(
+        read.located.invalid(
             Fault(
                 ("policies",),
                 f"policies stand in {writing[0].located.path.name} already",

@@ -20,7 +20,7 @@ from schemas.plan import (
     PropertySpec,
 )
 from schemas.settings import SHIPPED_PLAN
-from streams.authoring.yaml_source import Located, read_yaml
+from streams.authoring.yaml_source import Located, read_yaml, yaml_files
 
 _NUMBERS: Final = ("number", "integer")
 _TEXTS: Final = ("string", "id")
@@ -47,7 +47,7 @@ def shipped_plan() -> Plan:
 
 def read_plan(path: Path) -> tuple[Plan, list[ConfigInvalid]]:
     """Return the plan and all faults in its files, in their order."""
-    files = [path] if path.is_file() else sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
+    files = yaml_files(path)
     if not files:
         hint = "set SIYU_PLAN to a folder that holds the events"
         return Plan(), [ConfigInvalid(path, "no plan: there is no .yaml file", hint=hint)]
@@ -72,10 +72,8 @@ def read_plan(path: Path) -> tuple[Plan, list[ConfigInvalid]]:
     for located, content in reads:
         defaults = content.defaults or defaults
         for fault in _faults(content, specs, taken, located.path, broken):
-            line = located.line(fault.place)
             where = ".".join(str(step) for step in fault.place[1:])
-            problem = f"{where}: {fault.problem}" if where else fault.problem
-            faults.append(ConfigInvalid(located.path, problem, hint=fault.hint, line=line))
+            faults.append(located.invalid(fault, where))
     if faults:
         return Plan(), faults
     return _resolved(specs, defaults), []

@@ -7,7 +7,7 @@ from typing import Final
 import yaml
 
 from schemas.errors import ConfigInvalid
-from schemas.faults import Place
+from schemas.faults import Fault, Place
 
 MAX_DEPTH: Final = 40
 # Aliases can make a short file endless.
@@ -26,6 +26,12 @@ class Located:
         """Return the line of a place; steps that only a validator knows are passed over."""
         return self.lines.get(self.nearest(place))
 
+    def invalid(self, fault: Fault, subject: str = "") -> ConfigInvalid:
+        """Return the error of a fault somewhere in the file; ``subject`` says of what it is."""
+        problem = f"{subject}: {fault.problem}" if subject else fault.problem
+        line = self.line(fault.place)
+        return ConfigInvalid(self.path, problem, hint=fault.hint, line=line)
+
     def nearest(self, place: Place) -> Place:
         """Return the part of a place that the file holds."""
         here: Place = ()
@@ -33,6 +39,11 @@ class Located:
             if (*here, step) in self.lines:
                 here = (*here, step)
         return here
+
+
+def yaml_files(path: Path) -> list[Path]:
+    """Return the YAML files of a folder in their order, or the one file."""
+    return [path] if path.is_file() else sorted([*path.rglob("*.yaml"), *path.rglob("*.yml")])
 
 
 def read_yaml(path: Path) -> Located:

@@ -31,10 +31,10 @@ def lint(folder: Path, plan: Plan, settings: Settings) -> tuple[Rulebook | None,
 
 def channel_findings(folder: Path, settings: Settings) -> list[Finding]:
     """Return what is wrong or doubtful in the channels of all rules that can be read."""
-    places = {rule.id: (located, place) for located, place, rule in readable_rules(folder)}
-    rules = [rule for _, _, rule in readable_rules(folder)]
+    placed = list(readable_rules(folder))
+    places = {rule.id: (located, place) for located, place, rule in placed}
     findings: list[Finding] = []
-    for channel_fault in check_channels(rules, settings):
+    for channel_fault in check_channels([rule for _, _, rule in placed], settings):
         located, place = places[channel_fault.rule]
         fault = channel_fault.fault.within(place)
         findings.append(

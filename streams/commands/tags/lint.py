@@ -4,10 +4,8 @@ from pathlib import Path
 
 from schemas.errors import ConfigInvalid
 from schemas.plan import Plan
-from schemas.segments import PREFIX
-from streams.authoring.load import TEST_SUFFIX, read_rulebook
+from streams.authoring.load import read_rulebook, readable_tags
 from streams.authoring.tag_tests import find_tag_tests, read_tests
-from streams.authoring.yaml_source import read_yaml
 from streams.commands.findings import Finding, errors_of
 from streams.core.engine import Engine
 from streams.core.rulebook import Rulebook, tag_version
@@ -25,7 +23,10 @@ def lint(folder: Path, plan: Plan | None = None) -> tuple[Rulebook | None, list[
         tested = _tested(folder)
     except ConfigInvalid as wrong:
         return None, errors_of([wrong], "tag")
-    places = _places(folder)
+    places = {
+        tag.id: (str(located.path), located.line(place))
+        for located, place, tag in readable_tags(folder)
+    }
     findings: list[Finding] = []
     seen: dict[str, str] = {}
 
@@ -52,19 +53,3 @@ def _tested(folder: Path) -> set[str]:
         for case in read_tests(file).cases:
             tested |= case.changes.keys() | {tag for check in case.check for tag in check.tags}
     return tested
-
-
-def _places(folder: Path) -> dict[str, tuple[str, int | None]]:
-    files = (
-        [folder] if folder.is_file() else sorted([*folder.rglob("*.yaml"), *folder.rglob("*.yml")])
-    )
-    places: dict[str, tuple[str, int | None]] = {}
-    for file in files:
-        if file.name.endswith(TEST_SUFFIX):
-            continue
-        located = read_yaml(file)
-        data = located.data if isinstance(located.data, dict) else {}
-        for part, prefix in (("tags", ""), ("segments", PREFIX)):
-            for i, definition in enumerate(data.get(part) or []):
-                places[prefix + definition["id"]] = (str(file), located.line((part, i)))
-    return places

@@ -74,18 +74,13 @@ class Context:
             claims=self.claims,
         )
 
-    def of_timer(self, event: Event, due_ms: int) -> "Context":
-        """Return the context of what was due at a time: the same step, about another event."""
-        late = self.now_ms - due_ms > LATE_MS
-        return Context(
-            self.state,
-            event,
-            due_ms,
-            self.now_ms,
-            self.effects,
-            late=late,
-            claims=self.claims,
-        )
+
+def timer_context(
+    state: State, event: Event, due_ms: int, now_ms: int, effects: Effects, *, claims: set[str]
+) -> Context:
+    """Return the context of what was due at a time; ``event`` set the timer, or stands for time."""
+    late = now_ms - due_ms > LATE_MS
+    return Context(state, event, due_ms, now_ms, effects, late=late, claims=claims)
 
 
 @dataclass(slots=True)

@@ -11,7 +11,7 @@ from schemas.touches import Decision, TagChange
 from streams.core.ids import make_id
 from streams.core.rulebook import Rulebook
 from streams.core.rules.build import build_rules
-from streams.core.rules.evaluation import Context, Effects, no_event, timely
+from streams.core.rules.evaluation import Context, Effects, no_event, timely, timer_context
 from streams.core.rules.rule import TagReader
 from streams.core.rules.stored_event import to_event
 from streams.core.rules.triggers import TagMoved, Trigger
@@ -64,39 +64,47 @@ class RuleSet:
             if trigger.matches(change)
         ]
         matching.sort(key=lambda pair: (pair[0].time_ms, -pair[1].priority))
-        step = _step(state, user, now_ms, effects)
-        at_ms = -1
+        claims, at_ms = set[str](), -1
         for change, trigger in matching:
             if change.time_ms != at_ms:
-                step.claims.clear()
+                claims.clear()
                 at_ms = change.time_ms
-            context = step.of_timer(no_event(user, "tag", at_ms), at_ms)
+            event = no_event(user, "tag", at_ms)
+            context = timer_context(state, event, at_ms, now_ms, effects, claims=claims)
             trigger.on_change(context, change, timely(at_ms, at_ms, now_ms))
 
     def fire(self, state: State, user: str, now_ms: int, effects: Effects) -> None:
         """Decide on all that is due: waits, journeys and dates, in the order of their due."""
-        step = _step(state, user, now_ms, effects)
-        at_ms = -1
+        claims, at_ms = set[str](), -1
         while (due := self._due(state, now_ms)) is not None:
             due_ms, what = due
             if due_ms != at_ms:
-                step.claims.clear()
+                claims.clear()
                 at_ms = due_ms
             if isinstance(what, Timer):
                 state.timers = [timer for timer in state.timers if timer is not what]
                 # A rule that the rulebook no longer has takes its waits along.
                 if waits := self._waits.get(what.rule):
-                    waits.fire(step.of_timer(to_event(what.cause, user), due_ms), what)
+                    event = to_event(what.cause, user)
+                    waits.fire(
+                        timer_context(state, event, due_ms, now_ms, effects, claims=claims), what
+                    )
             elif isinstance(what, Journey):
                 state.journeys = [journey for journey in state.journeys if journey is not what]
                 if flow := self._flows.get(what.rule):
-                    flow.wake(step.of_timer(to_event(what.cause, user), due_ms), what)
+                    event = to_event(what.cause, user)
+                    flow.wake(
+                        timer_context(state, event, due_ms, now_ms, effects, claims=claims), what
+                    )
                 else:
                     effects.decisions.append(_gone(what, user))
             else:
                 del state.scheduled[what]
                 if scheduled := self._scheduled.get(what):
-                    scheduled.fire(step.of_timer(no_event(user, scheduled.name, due_ms), due_ms))
+                    event = no_event(user, scheduled.name, due_ms)
+                    scheduled.fire(
+                        timer_context(state, event, due_ms, now_ms, effects, claims=claims)
+                    )
 
     def next_ms(self, state: State) -> int | None:
         """Return when the next of what waits is to be fired, if anything does."""
@@ -146,12 +154,6 @@ class RuleSet:
     def _priority(self, rule: str) -> int:
         flow = self._flows.get(rule)
         return -flow.rule.priority if flow else 0
-
-
-def _step(state: State, user: str, now_ms: int, effects: Effects) -> Context:
-    """Return the context of a step that no event begins."""
-    event = no_event(user, "", now_ms)
-    return Context(state, event, now_ms, now_ms, effects, late=False, claims=set())
 
 
 def _order(trigger: Trigger) -> int:
